@@ -1,0 +1,58 @@
+"""Forms of the review, retraction and audit pages."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models import Project, PromptReport, User, Verdict
+
+
+class VerdictForm(forms.Form):
+    verdict = forms.ChoiceField(label=_("Verdict"), choices=Verdict.choices, widget=forms.RadioSelect)
+    note = forms.CharField(
+        label=_("Note"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("Kept with the verdict, for the next reviewer."),
+    )  # fmt: skip
+
+
+class ResolutionForm(forms.Form):
+    resolution = forms.ChoiceField(choices=PromptReport.Resolution.choices)
+
+
+class RetractionForm(forms.Form):
+    """Whose judgments, of which time, and why."""
+
+    annotator = forms.ModelChoiceField(
+        label=_("Person"), queryset=User.objects.none(), required=False, empty_label=_("Everybody")
+    )
+    since = forms.DateTimeField(
+        label=_("From"), required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"})
+    )
+    until = forms.DateTimeField(
+        label=_("Until"), required=False, widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        help_text=_("Leave both empty for all time."),
+    )  # fmt: skip
+    reason = forms.CharField(label=_("Reason"), max_length=300, help_text=_("Both you and later readers will want it."))
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        people = self.fields["annotator"]
+        assert isinstance(people, forms.ModelChoiceField)  # noqa: S101  (tells the type checker what stands above)
+        people.queryset = User.objects.filter(judgments__project=project).distinct().order_by("username")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and since >= until:
+            self.add_error("until", _("The end must be after the beginning."))
+        if not (cleaned.get("annotator") or since or until):
+            self.add_error("annotator", _("Choose a person, a period, or both: nobody retracts everything at once."))
+        return cleaned
+
+
+class AuditFilterForm(forms.Form):
+    verb = forms.CharField(label=_("What"), required=False, max_length=60)
+    actor = forms.CharField(label=_("Who"), required=False, max_length=150)
+    since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
+    until = forms.DateField(label=_("Before"), required=False, widget=forms.DateInput(attrs={"type": "date"}))

@@ -1,0 +1,36 @@
+"""The annotation app's tables: people, content, and work. Fields, constraints and small derived values only.
+
+Verbs live in ``annotate.services``, questions in ``annotate.queries``.
+"""
+
+from annotate.models.audit import AuditEntry
+from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
+from annotate.models.people import Guideline, Invite, Membership, Project, Role, User
+from annotate.models.quality import Adjudication, GuidelineAcknowledgement, PromptReport, Retraction, Verdict
+from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
+
+__all__ = [
+    "Adjudication",
+    "AuditEntry",
+    "Author",
+    "Choice",
+    "Comparison",
+    "Guideline",
+    "GuidelineAcknowledgement",
+    "Invite",
+    "Judgment",
+    "Membership",
+    "Project",
+    "Prompt",
+    "PromptImport",
+    "PromptReport",
+    "Rating",
+    "Response",
+    "Retraction",
+    "Role",
+    "SkipReason",
+    "Slot",
+    "Thumb",
+    "User",
+    "Verdict",
+]

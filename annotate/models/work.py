@@ -1,0 +1,224 @@
+"""Who is asked what, and what they said: slots, judgments and ratings."""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models.content import Comparison, Response
+from annotate.models.people import Guideline, Project, User
+
+
+class Slot(models.Model):
+    """One judgment (of a comparison) or one rating (of a response) that is wanted, and who holds it.
+
+    A comparison that two people shall judge has two slots. Moves, each one UPDATE filtered by the state it leaves::
+
+        open ──claim──> leased ──submit──> done
+          ^               │  └─ lease over: claimed by the next person, or still submitted by its holder
+          └───release─────┘        open/leased ──withdraw──> withdrawn
+    """
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        LEASED = "leased", _("Leased")
+        DONE = "done", _("Done")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+
+    class Kind(models.TextChoices):
+        PAIR = "pair", _("Pair")
+        THUMB = "thumb", _("Thumb")
+
+    ACTIVE: ClassVar = (State.OPEN, State.LEASED)
+    TERMINAL: ClassVar = (State.DONE, State.WITHDRAWN)
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="slots")
+    kind = models.CharField(max_length=10, choices=Kind)
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
+    response = models.ForeignKey(Response, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    # Higher is asked sooner; equal priorities in order of id.
+    priority = models.SmallIntegerField(default=0)
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots")
+    # Set when one person alone may be asked: a recheck of their own judgment, or a lead's assignment.
+    only_for = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    lease_until = models.DateTimeField(null=True, blank=True)
+    # Decided at each claim: is `comparison.first` shown on the right? Kept so that a reload shows the same sides.
+    swapped = models.BooleanField(default=False)
+    shown_at = models.DateTimeField(null=True, blank=True)
+    # The id that this lease's form submits: a double click, a reload and the back button all carry the same one.
+    submit_id = models.UUIDField(default=uuid.uuid4)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-priority", "id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(kind="pair", comparison__isnull=False, response__isnull=True)
+                | Q(kind="thumb", comparison__isnull=True, response__isnull=False),
+                name="slot_wants_one_thing",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state__in=["leased", "done"]) | Q(annotator__isnull=False), name="slot_taken_by_someone"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="leased") | Q(lease_until__isnull=False), name="slot_lease_has_an_end"
+            ),
+            # Nobody is asked the same thing twice, however many slots it has.
+            models.UniqueConstraint(
+                fields=["comparison", "annotator"],
+                condition=Q(comparison__isnull=False, annotator__isnull=False),
+                name="slot_comparison_once_per_annotator",
+            ),
+            models.UniqueConstraint(
+                fields=["response", "annotator"],
+                condition=Q(response__isnull=False, annotator__isnull=False),
+                name="slot_response_once_per_annotator",
+            ),
+        ]
+        indexes: ClassVar = [
+            # Serving the next slot walks this: level however many are done (measured for full indexes: it is not).
+            models.Index(
+                F("project"),
+                F("kind"),
+                F("priority").desc(),
+                F("id"),
+                condition=Q(state__in=["open", "leased"], only_for__isnull=True),
+                name="slot_queue",
+            ),
+            models.Index(fields=["annotator", "project"], condition=Q(state="leased"), name="slot_held"),
+            models.Index(
+                F("only_for"),
+                F("project"),
+                F("kind"),
+                F("priority").desc(),
+                F("id"),
+                condition=Q(state__in=["open", "leased"], only_for__isnull=False),
+                name="slot_targeted",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"slot {self.pk} ({self.kind}, {self.state})"
+
+
+class Choice(models.TextChoices):
+    """A and B are what was shown left and right (first and second on a phone)."""
+
+    A = "A", _("A is better")
+    B = "B", _("B is better")
+    TIE = "tie", _("Tie")
+    BOTH_BAD = "both_bad", _("Both bad")
+    SKIP = "skip", _("Skip")
+
+
+class SkipReason(models.TextChoices):
+    UNCLEAR = "unclear", _("I don't understand the prompt")
+    EXPERTISE = "expertise", _("I can't tell which is right")
+    LANGUAGE = "language", _("Not a language I read")
+    BROKEN = "broken", _("Something is broken or cut off")
+    HARMFUL = "harmful", _("Upsetting or harmful content")
+    OTHER = "other", _("Another reason")
+
+
+class Thumb(models.TextChoices):
+    UP = "up", _("Good")
+    DOWN = "down", _("Bad")
+    SKIP = "skip", _("Skip")
+
+
+class Decision(models.Model):
+    """What judgments and ratings share: who decided, under which guideline, how long it took, and the client's id."""
+
+    # Made by the client once per decision: the same submit twice is one decision.
+    client_id = models.UUIDField(unique=True)
+    guideline = models.ForeignKey(Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    skip_reason = models.CharField(max_length=12, choices=SkipReason, blank=True)
+    rationale = models.TextField(blank=True, max_length=5_000)
+    tags = models.JSONField(default=list, blank=True)
+    # Milliseconds with the page visible and a person at it, as the browser measured; null when it could not.
+    active_ms = models.PositiveIntegerField(null=True, blank=True)
+    shown_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    # An edited decision is superseded, never overwritten; a retracted one stays with its reason.
+    superseded_at = models.DateTimeField(null=True, blank=True)
+    retracted_at = models.DateTimeField(null=True, blank=True)
+    retraction = models.ForeignKey(
+        "annotate.Retraction", on_delete=models.PROTECT, null=True, blank=True, related_name="%(class)s_rows"
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Judgment(Decision):
+    """One annotator's decision on one comparison."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="judgments")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="judgments")
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="judgments")
+    choice = models.CharField(max_length=10, choices=Choice)
+    # 1 slightly, 2 clearly, 3 much better; null when not asked or not said.
+    strength = models.PositiveSmallIntegerField(null=True, blank=True)
+    # The side order that was shown: true when `comparison.first` stood on the right, as B.
+    swapped = models.BooleanField()
+    # The response that A or B stood for, so that no reader has to work it out from the sides.
+    preferred = models.ForeignKey(Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["comparison", "annotator"],
+                condition=Q(superseded_at__isnull=True),
+                name="judgment_once_per_annotator",
+            ),
+            models.CheckConstraint(
+                condition=Q(choice__in=["A", "B"], preferred__isnull=False)
+                | (~Q(choice__in=["A", "B"]) & Q(preferred__isnull=True)),
+                name="judgment_prefers_only_on_a_or_b",
+            ),
+            models.CheckConstraint(condition=Q(choice="skip") ^ Q(skip_reason=""), name="judgment_skip_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(strength__isnull=True) | Q(choice__in=["A", "B"], strength__range=(1, 3)),
+                name="judgment_strength_of_a_preference",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "id"], name="judgment_by_project"),
+            models.Index(fields=["annotator", "project", "-created_at"], name="judgment_by_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"judgment {self.pk}: {self.choice}"
+
+
+class Rating(Decision):
+    """Thumbs up or down on one response, with reason tags."""
+
+    response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="ratings")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="ratings")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ratings")
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, null=True, blank=True, related_name="ratings")
+    value = models.CharField(max_length=10, choices=Thumb)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["response", "annotator"],
+                condition=Q(superseded_at__isnull=True),
+                name="rating_once_per_annotator",
+            ),
+            models.CheckConstraint(condition=Q(value="skip") ^ Q(skip_reason=""), name="rating_skip_has_a_reason"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "id"], name="rating_by_project"),
+            models.Index(fields=["annotator", "project", "-created_at"], name="rating_by_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"rating {self.pk}: {self.value}"

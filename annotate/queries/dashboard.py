@@ -1,0 +1,208 @@
+"""Questions about the work: how much is done a day, how much is left, how long it takes, what people choose.
+
+Work is counted as it was done: what a lead retracted later was still somebody's time. What an edit replaced is not
+counted twice. Every question is a constant number of queries over narrow columns, however much was judged.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+from statistics import median
+
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from annotate.models import Choice, Comparison, Judgment, Project, Rating, Slot
+from annotate.queries.projects import midnight
+from annotate.queries.quality import counting
+from annotate.stats.intervals import Share, wilson
+
+DAYS = 30
+# A forecast rests on so many of the last days on which anybody judged, today left out, and on no fewer than these.
+PACE_DAYS = 7
+FEWEST_PACE_DAYS = 3
+
+
+# --- Throughput -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What was decided on one day of the site's time zone."""
+
+    date: date
+    judgments: int
+    ratings: int
+
+    @property
+    def total(self) -> int:
+        return self.judgments + self.ratings
+
+
+def days(project: Project, *, now: datetime, last: int = DAYS) -> list[Day]:
+    """The last days, oldest first, today last; days without work are there too."""
+    today = timezone.localtime(now).date()
+    dates = [today - timedelta(days=back) for back in range(last - 1, -1, -1)]
+    judged, rated = (_by_day(model, project, dates) for model in (Judgment, Rating))
+    return [Day(when, judgments, ratings) for when, judgments, ratings in zip(dates, judged, rated, strict=True)]
+
+
+def _by_day(model: type[Judgment] | type[Rating], project: Project, dates: list[date]) -> list[int]:
+    # The database compares with the midnights that Python knows: SQLite has no time zones, and Django's own function
+    # for them is Python called for every row.
+    midnights = [_midnight(when) for when in [*dates, dates[-1] + timedelta(days=1)]]
+    counts = {
+        f"day{number}": Count("pk", filter=Q(created_at__gte=begin, created_at__lt=end))
+        for number, (begin, end) in enumerate(pairwise(midnights))
+    }
+    rows = model._default_manager.filter(project=project, superseded_at__isnull=True, created_at__gte=midnights[0])
+    found = rows.aggregate(**counts)
+    return [found[name] for name in counts]
+
+
+def _midnight(when: date) -> datetime:
+    # Noon exists once on every day, also where the clocks change at midnight.
+    return midnight(timezone.make_aware(datetime(when.year, when.month, when.day, 12)))  # noqa: DTZ001
+
+
+# --- Remaining work ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """Judgments and ratings that are still wanted, of those kinds that the project asks for."""
+
+    pairs: int
+    thumbs: int
+
+    @property
+    def total(self) -> int:
+        return self.pairs + self.thumbs
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How many days of work are left at the pace of the last days with work: by their median, best and worst."""
+
+    pace: float
+    slowest: int
+    fastest: int
+    rests_on: int
+    days: float
+    days_at_best: float
+    days_at_worst: float
+
+
+def remaining(project: Project) -> Remaining:
+    """Slots that wait or are being answered. Gold questions and rechecks are made when they are asked: not in here."""
+    counts = Slot.objects.filter(project=project, state__in=Slot.ACTIVE).aggregate(
+        pairs=Count("pk", filter=Q(kind=Slot.Kind.PAIR)), thumbs=Count("pk", filter=Q(kind=Slot.Kind.THUMB))
+    )
+    return Remaining(
+        pairs=counts["pairs"] if project.asks_pairs else 0, thumbs=counts["thumbs"] if project.asks_thumbs else 0
+    )
+
+
+def forecast(worked: list[Day], left: Remaining) -> Forecast | None:
+    """From the days of ``days`` (today last, and left out: it is not over). None when too few had any work."""
+    active = [day.total for day in worked[:-1] if day.total][-PACE_DAYS:]
+    if len(active) < FEWEST_PACE_DAYS or not left.total:
+        return None
+    pace = median(active)
+    return Forecast(
+        pace=pace,
+        slowest=min(active),
+        fastest=max(active),
+        rests_on=len(active),
+        days=left.total / pace,
+        days_at_best=left.total / max(active),
+        days_at_worst=left.total / min(active),
+    )
+
+
+# --- Time -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveTime:
+    """What one person spent. Only decisions whose time the browser could measure count towards the seconds."""
+
+    annotator: int
+    decisions: int
+    timed: int
+    seconds: float
+    median_judgment: float | None
+    median_rating: float | None
+
+
+def active_time(project: Project) -> list[ActiveTime]:
+    """Everyone who judged or rated, most time first."""
+    made: Counter[int] = Counter()
+    times: dict[type[Judgment] | type[Rating], dict[int, list[int]]] = {}
+    for model in (Judgment, Rating):
+        by_person = times[model] = defaultdict(list)
+        rows = model._default_manager.filter(project=project, superseded_at__isnull=True).order_by()
+        for who, ms in rows.values_list("annotator_id", "active_ms").iterator(chunk_size=5000):
+            made[who] += 1
+            if ms is not None:
+                by_person[who].append(ms)
+    entries = []
+    for who, decisions in made.items():
+        judging, rating = times[Judgment].get(who, []), times[Rating].get(who, [])
+        entries.append(
+            ActiveTime(
+                annotator=who,
+                decisions=decisions,
+                timed=len(judging) + len(rating),
+                seconds=(sum(judging) + sum(rating)) / 1000,
+                median_judgment=median(judging) / 1000 if judging else None,
+                median_rating=median(rating) / 1000 if rating else None,
+            )
+        )
+    return sorted(entries, key=lambda entry: (-entry.seconds, entry.annotator))
+
+
+# --- Choices ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoundChoices:
+    """What people chose of one round's ordinary comparisons. Shares are of what was decided: skips apart."""
+
+    # None for comparisons that belong to no round.
+    round: int | None
+    decided: int
+    skipped: int
+    preferred: Share
+    ties: Share
+    both_bad: Share
+
+
+def choices_by_round(project: Project) -> list[RoundChoices]:
+    """Newest round first; retracted judgments are left out, because this is about what the data says."""
+    ordinary = (Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL)
+    counted = (
+        counting(project)
+        .filter(comparison__purpose__in=ordinary)
+        .order_by()
+        .values_list("comparison__round", "choice")
+        .annotate(Count("pk"))
+    )
+    by_round: dict[int | None, Counter[str]] = defaultdict(Counter)
+    for number, choice, count in counted:
+        by_round[number][choice] += count
+    newest_first = sorted(by_round, key=lambda number: -1 if number is None else number, reverse=True)
+    return [_choices(number, by_round[number]) for number in newest_first]
+
+
+def _choices(number: int | None, counts: Counter[str]) -> RoundChoices:
+    decided = counts.total() - counts[Choice.SKIP]
+    return RoundChoices(
+        round=number,
+        decided=decided,
+        skipped=counts[Choice.SKIP],
+        preferred=wilson(counts[Choice.A] + counts[Choice.B], decided),
+        ties=wilson(counts[Choice.TIE], decided),
+        both_bad=wilson(counts[Choice.BOTH_BAD], decided),
+    )

@@ -1,0 +1,91 @@
+"""What must be true of the tables whatever happened to the processes: each rule yields the rows that break it.
+
+The database's own constraints refuse most nonsense; these rules span rows and tables, where no constraint reaches.
+"""
+
+from collections.abc import Callable, Iterator
+
+from django.db.models import Count, Exists, F, OuterRef, Q
+
+from annotate.models import Comparison, Judgment, Membership, Project, PromptImport, Rating, Role, Slot
+
+
+def broken() -> Iterator[str]:
+    """A sentence for each row of the annotation tables that breaks a rule; nothing when all is well."""
+    for rule in RULES:
+        yield from rule()
+
+
+def _preferred_is_what_was_shown() -> Iterator[str]:
+    first, second = Q(preferred=F("comparison__first")), Q(preferred=F("comparison__second"))
+    as_shown = (
+        (Q(choice="A", swapped=False) & first)
+        | (Q(choice="A", swapped=True) & second)
+        | (Q(choice="B", swapped=False) & second)
+        | (Q(choice="B", swapped=True) & first)
+        | Q(choice__in=["tie", "both_bad", "skip"], preferred__isnull=True)
+    )
+    # The complement by id: NOT of the condition itself would let rows with nulls in it pass.
+    for pk in Judgment.objects.exclude(pk__in=Judgment.objects.filter(as_shown).values("pk")).values_list(
+        "pk", flat=True
+    ):
+        yield f"judgment {pk}: the preferred response is not the one that stood on the chosen side"
+
+
+def _a_done_slot_has_its_decision() -> Iterator[str]:
+    decided = Exists(Judgment.objects.filter(slot=OuterRef("pk"))) | Exists(Rating.objects.filter(slot=OuterRef("pk")))
+    for pk in Slot.objects.filter(~decided, state=Slot.State.DONE).values_list("pk", flat=True):
+        yield f"slot {pk} is done, but has neither judgment nor rating"
+
+
+def _a_decision_has_its_done_slot() -> Iterator[str]:
+    # One that was undone gave its slot back, perhaps to somebody else.
+    judgments = Judgment.objects.filter(superseded_at__isnull=True).exclude(
+        slot__state=Slot.State.DONE, slot__comparison=F("comparison"), slot__annotator=F("annotator")
+    )
+    for pk in judgments.values_list("pk", flat=True):
+        yield f"judgment {pk}: its slot is not done, or is about another comparison or person"
+    ratings = Rating.objects.filter(superseded_at__isnull=True, slot__isnull=False).exclude(
+        slot__state=Slot.State.DONE, slot__response=F("response"), slot__annotator=F("annotator")
+    )
+    for pk in ratings.values_list("pk", flat=True):
+        yield f"rating {pk}: its slot is not done, or is about another response or person"
+
+
+def _one_decision_of_a_slot_stands() -> Iterator[str]:
+    for model in (Judgment, Rating):
+        stands = model._default_manager.filter(superseded_at__isnull=True, slot__isnull=False)
+        for row in stands.values("slot").annotate(count=Count("pk")).filter(count__gt=1).order_by():
+            yield f"slot {row['slot']} has {row['count']} {model._meta.verbose_name_plural} that stand"
+
+
+def _a_comparison_is_about_one_prompt() -> Iterator[str]:
+    fits = Comparison.objects.filter(
+        first__prompt=F("prompt"), second__prompt=F("prompt"), split=F("prompt__split"), project=F("prompt__project")
+    )
+    for pk in Comparison.objects.exclude(pk__in=fits.values("pk")).values_list("pk", flat=True):
+        yield f"comparison {pk}: its responses, its split or its project are not its prompt's"
+
+
+def _an_import_adds_up() -> Iterator[str]:
+    for done in PromptImport.objects.iterator():
+        skipped = sum(done.skipped.values())
+        if done.imported + skipped != done.rows:
+            yield f"import {done.pk}: {done.imported} imported + {skipped} skipped is not {done.rows} rows"
+
+
+def _a_project_has_an_owner() -> Iterator[str]:
+    owned = Exists(Membership.objects.filter(project=OuterRef("pk"), role=Role.OWNER))
+    for pk in Project.objects.filter(~owned).values_list("pk", flat=True):
+        yield f"project {pk} has no owner"
+
+
+RULES: list[Callable[[], Iterator[str]]] = [
+    _preferred_is_what_was_shown,
+    _a_done_slot_has_its_decision,
+    _a_decision_has_its_done_slot,
+    _one_decision_of_a_slot_stands,
+    _a_comparison_is_about_one_prompt,
+    _an_import_adds_up,
+    _a_project_has_an_owner,
+]

@@ -1,0 +1,116 @@
+"""Questions about the queue: how much is open, what a slot shows, how much somebody did."""
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from annotate import assign
+from annotate.models import Guideline, GuidelineAcknowledgement, Judgment, Project, Rating, Slot, User
+from annotate.queries.projects import midnight
+from annotate.records import Message
+
+
+def open_slots(project: Project, kind: str, *, round_number: int | None = None) -> int:
+    """How many open slots of the kind the member who can still be asked least could be given.
+
+    With one judgment per comparison that is the number of open slots. With more it is what keeps the queue from looking
+    full while somebody starves: the second slots of comparisons that they have judged already are not for them.
+    ``round_number`` counts only what was sampled in that round.
+    """
+    rows = Slot.objects.filter(project=project, kind=kind, state=Slot.State.OPEN, only_for__isnull=True)
+    if round_number is not None:
+        rows = rows.filter(Q(comparison__round=round_number) | Q(response__round=round_number))
+    total = rows.count()
+    siblings = "comparison__slots__annotator" if kind == Slot.Kind.PAIR else "response__slots__annotator"
+    refused = (
+        rows.filter(**{f"{siblings}__isnull": False})
+        .order_by()
+        .values(siblings)
+        .annotate(count=Count("pk", distinct=True))
+        .order_by("-count")
+        .values_list("count", flat=True)
+        .first()
+    )
+    return total - (refused or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A prompt as a page shows it: what the system was told, the turns before, and the message that wants an answer."""
+
+    system: str
+    earlier: list[Message]
+    last: Message
+
+
+@dataclass(frozen=True, slots=True)
+class PairToJudge:
+    """What an annotator sees of a slot: no author, no purpose, nothing that tells the two answers' origins apart."""
+
+    slot: Slot
+    conversation: Conversation
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToRate:
+    """What an annotator sees of a slot for a thumb."""
+
+    slot: Slot
+    conversation: Conversation
+    answer: str
+
+
+def conversation(messages: list[Message]) -> Conversation:
+    """Splits a prompt's messages (perhaps a system message, then turns that end with the user's) for display."""
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    turns = messages[1:] if system else messages
+    return Conversation(system=system, earlier=turns[:-1], last=turns[-1])
+
+
+def pair_to_judge(slot: Slot) -> PairToJudge:
+    """The pair in the order of sides that the slot's lease has drawn."""
+    comparison = slot.comparison
+    if comparison is None:
+        raise ValueError(f"slot {slot.pk} is for a thumb")
+    left, right = assign.sides(comparison.first, comparison.second, swapped=slot.swapped)
+    return PairToJudge(slot, conversation(comparison.prompt.messages), left.text, right.text)
+
+
+def answer_to_rate(slot: Slot) -> AnswerToRate:
+    """The answer that the slot wants a thumb on."""
+    response = slot.response
+    if response is None:
+        raise ValueError(f"slot {slot.pk} is for a pair")
+    return AnswerToRate(slot, conversation(response.prompt.messages), response.text)
+
+
+def decided_today(*, annotator: User, project: Project, kind: str) -> int:
+    """How many judgments (or ratings) the annotator made in the project since midnight, in the site's time zone."""
+    model = Judgment if kind == Slot.Kind.PAIR else Rating
+    return model.objects.filter(
+        annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
+    ).count()
+
+
+def unread_guideline(project: Project, user: User) -> Guideline | None:
+    """The newest version, when the user has neither written nor acknowledged it; a guideline of old does not matter."""
+    acknowledged = GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), user=user)
+    newest = project.guidelines.annotate(read=Exists(acknowledged)).order_by("-version").first()
+    return None if newest is None or newest.read or newest.created_by_id == user.pk else newest
+
+
+def own_decisions(
+    *, annotator: User, project: Project, kind: str, superseded: bool = False
+) -> "QuerySet[Judgment] | QuerySet[Rating]":
+    """What the annotator said in the project, newest first, with what was asked; perhaps also what they changed."""
+    if kind == Slot.Kind.PAIR:
+        decisions = Judgment.objects.select_related(
+            "slot", "comparison__prompt", "comparison__first", "comparison__second"
+        )
+        mine = decisions.filter(annotator=annotator, project=project).order_by("-id")
+        return mine if superseded else mine.filter(superseded_at__isnull=True)
+    ratings = Rating.objects.select_related("slot", "response__prompt")
+    rated = ratings.filter(annotator=annotator, project=project).order_by("-id")
+    return rated if superseded else rated.filter(superseded_at__isnull=True)

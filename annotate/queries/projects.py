@@ -1,0 +1,152 @@
+"""Questions about projects: what the home page and a project's overview show. A constant number of queries each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+from django.utils.functional import Promise
+
+from annotate.models import Choice, Guideline, Judgment, Membership, Project, Rating, Slot, Thumb, User
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectCard:
+    """A project on the home page, as this member sees it."""
+
+    membership: Membership
+    open_pairs: int
+    open_thumbs: int
+    done_today: int
+
+    @property
+    def project(self) -> Project:
+        return self.membership.project
+
+    @property
+    def open_work(self) -> int:
+        return (self.open_pairs if self.project.asks_pairs else 0) + (
+            self.open_thumbs if self.project.asks_thumbs else 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One line of a distribution."""
+
+    label: str | Promise
+    count: int
+    total: int
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.count / self.total) if self.total else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Decisions that count (neither superseded nor retracted), in all and since midnight."""
+
+    total: int
+    today: int
+
+
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    choices: list[Share]
+    thumbs: list[Share]
+
+
+def cards_for(user: User) -> list[ProjectCard]:
+    """The user's projects in order of name, each with what waits in its queue."""
+    memberships = list(user.memberships.select_related("project").order_by("project__name", "project_id"))
+    projects = [membership.project_id for membership in memberships]
+    waiting = {
+        (row["project"], row["kind"]): row["count"]
+        for row in claimable_slots(user)
+        .filter(project__in=projects)
+        .values("project", "kind")
+        .annotate(count=Count("pk"))
+        .order_by()
+    }
+    done: dict[int, int] = {}
+    for made in (user.judgments, user.ratings):
+        today = made.filter(created_at__gte=midnight(), project__in=projects)
+        for row in today.values("project").annotate(count=Count("pk")).order_by():
+            done[row["project"]] = done.get(row["project"], 0) + row["count"]
+    return [
+        ProjectCard(
+            membership=membership,
+            open_pairs=waiting.get((membership.project_id, Slot.Kind.PAIR), 0),
+            open_thumbs=waiting.get((membership.project_id, Slot.Kind.THUMB), 0),
+            done_today=done.get(membership.project_id, 0),
+        )
+        for membership in memberships
+    ]
+
+
+def claimable_slots(user: User) -> QuerySet[Slot]:
+    """Slots that can be given out now: open ones and those whose lease is over, for everybody or for this person."""
+    return Slot.objects.filter(
+        Q(state=Slot.State.OPEN) | Q(state=Slot.State.LEASED, lease_until__lt=timezone.now()),
+        Q(only_for__isnull=True) | Q(only_for=user),
+    )
+
+
+def waiting_in(project: Project, user: User) -> tuple[int, int]:
+    """How many pairs and thumbs of the project wait to be given out to everybody or to this person."""
+    counts = (
+        claimable_slots(user)
+        .filter(project=project)
+        .aggregate(pairs=Count("pk", filter=Q(kind=Slot.Kind.PAIR)), thumbs=Count("pk", filter=Q(kind=Slot.Kind.THUMB)))
+    )
+    return counts["pairs"], counts["thumbs"]
+
+
+def decision_counts(project: Project, *, annotator: User | None = None) -> Counts:
+    """Judgments and ratings of the project, or of one person in it, in all and today."""
+    total = today = 0
+    for rows in _counting(project):
+        mine = rows if annotator is None else rows.filter(annotator=annotator)
+        counts = mine.aggregate(total=Count("pk"), today=Count("pk", filter=Q(created_at__gte=midnight())))
+        total += counts["total"]
+        today += counts["today"]
+    return Counts(total=total, today=today)
+
+
+def distributions(project: Project) -> Distributions:
+    """How often each choice and each thumb was given; empty lists where there is nothing yet."""
+    judgments, ratings = _counting(project)
+    return Distributions(
+        choices=_shares(dict(judgments.order_by().values_list("choice").annotate(Count("pk"))), Choice.choices),
+        thumbs=_shares(dict(ratings.order_by().values_list("value").annotate(Count("pk"))), Thumb.choices),
+    )
+
+
+def recent_judgments(project: Project, *, limit: int = 8) -> list[Judgment]:
+    return list(
+        project.judgments.filter(superseded_at__isnull=True)
+        .select_related("annotator", "comparison__prompt")
+        .order_by("-id")[:limit]
+    )
+
+
+def newest_guideline(project: Project) -> Guideline | None:
+    return project.guidelines.order_by("-version").first()
+
+
+def midnight(now: datetime | None = None) -> datetime:
+    """The start of today, or of the day of ``now``, in the site's time zone, whatever the clocks did in between."""
+    today = timezone.localtime(now).date()
+    return timezone.make_aware(datetime(today.year, today.month, today.day))  # noqa: DTZ001  (made aware at once)
+
+
+def _counting(project: Project) -> tuple[QuerySet[Judgment], QuerySet[Rating]]:
+    current = {"superseded_at__isnull": True, "retracted_at__isnull": True}
+    return project.judgments.filter(**current), project.ratings.filter(**current)
+
+
+def _shares(counts: dict[str, int], labels: Sequence[tuple[str, str | Promise]]) -> list[Share]:
+    total = sum(counts.values())
+    return [Share(label=label, count=counts.get(value, 0), total=total) for value, label in labels] if total else []

@@ -1,0 +1,112 @@
+"""Questions a reviewer asks: what is reported, where people disagree, what was retracted, what happened when."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from annotate.models import Adjudication, AuditEntry, Comparison, Judgment, Project, Prompt, PromptReport, Retraction
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One person's judgment as a reviewer sees it: by pseudonym, told by the comparison's own responses."""
+
+    annotator: str
+    label: str
+    rationale: str
+    tags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A comparison with the judgments on it and the verdict that stands, if any."""
+
+    comparison: Comparison
+    decisions: list[Decision]
+    verdict: Adjudication | None
+
+
+def disputed(project: Project) -> QuerySet[Comparison]:
+    """Ordinary comparisons on which counting judgments (skips apart) differ and nobody has given a verdict yet."""
+    counting = Q(judgments__superseded_at__isnull=True, judgments__retracted_at__isnull=True) & ~Q(
+        judgments__choice="skip"
+    )
+    settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
+    return (
+        Comparison.objects.filter(project=project, purpose=Comparison.Purpose.COLLECT)
+        .filter(~Exists(settled))
+        .annotate(
+            preferred=Count("judgments__preferred", filter=counting, distinct=True),
+            ties=Count("judgments", filter=counting & Q(judgments__choice="tie"), distinct=True),
+            bad=Count("judgments", filter=counting & Q(judgments__choice="both_bad"), distinct=True),
+        )
+        .filter(Q(preferred__gt=1) | Q(preferred=1, ties__gt=0) | Q(preferred=1, bad__gt=0) | Q(ties__gt=0, bad__gt=0))
+        .select_related("prompt", "first", "second")
+        .order_by("id")
+    )
+
+
+def dispute_of(comparison: Comparison) -> Dispute:
+    """The comparison with what everyone said of it."""
+    judgments = (
+        Judgment.objects.filter(comparison=comparison, superseded_at__isnull=True, retracted_at__isnull=True)
+        .select_related("annotator")
+        .order_by("id")
+    )
+    decisions = [
+        Decision(
+            annotator=judgment.annotator.pseudonym,
+            label=_label(judgment, comparison),
+            rationale=judgment.rationale,
+            tags=list(judgment.tags),
+        )
+        for judgment in judgments
+    ]
+    verdict = comparison.adjudications.filter(superseded_at__isnull=True).select_related("reviewer").first()
+    return Dispute(comparison, decisions, verdict)
+
+
+def _label(judgment: Judgment, comparison: Comparison) -> str:
+    if judgment.preferred_id is None:
+        return judgment.choice
+    return "first" if judgment.preferred_id == comparison.first_id else "second"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedPrompt:
+    """A prompt with its open reports."""
+
+    prompt: Prompt
+    reports: list[PromptReport]
+
+
+def reported(project: Project, *, limit: int = 50) -> list[ReportedPrompt]:
+    """Prompts with open reports, the longest waiting first."""
+    found: dict[int, ReportedPrompt] = {}
+    open_reports = PromptReport.objects.filter(project=project, resolved_at__isnull=True).select_related(
+        "prompt", "reporter"
+    )
+    for report in open_reports.order_by("id")[: limit * 4]:
+        found.setdefault(report.prompt_id, ReportedPrompt(report.prompt, [])).reports.append(report)
+    return list(found.values())[:limit]
+
+
+def retractions_of(project: Project) -> QuerySet[Retraction]:
+    return Retraction.objects.filter(project=project).select_related("annotator", "created_by", "reversed_by")
+
+
+def audit_entries(
+    project: Project, *, verb: str = "", actor: str = "", since: datetime | None = None, until: datetime | None = None
+) -> QuerySet[AuditEntry]:
+    """The project's log, newest first; ``verb`` is a beginning (``prompts.``), ``actor`` a user name."""
+    entries = AuditEntry.objects.filter(project=project).select_related("actor").order_by("-id")
+    if verb:
+        entries = entries.filter(verb__startswith=verb)
+    if actor:
+        entries = entries.filter(actor__username=actor)
+    if since is not None:
+        entries = entries.filter(created_at__gte=since)
+    if until is not None:
+        entries = entries.filter(created_at__lt=until)
+    return entries

@@ -1,0 +1,101 @@
+"""PURE: one decision as plain values, as exports, snapshots and statistics read it. No Django, no database.
+
+``annotate.queries.records`` streams these. ``chosen`` and ``rejected`` do not appear here: they exist only at the
+border.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One response: its text, who wrote it ("base", "policy 7", ...), and how it was sampled."""
+
+    id: int
+    text: str
+    author: str
+    author_kind: str
+    policy: int | None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    # The response that a person rewrote into this one.
+    edited_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgmentRecord:
+    """One judgment: ``a`` was shown left (or first), ``b`` was the other, ``preferred`` is the one that won."""
+
+    id: int
+    client_id: str
+    project: int
+    comparison: int
+    purpose: str
+    prompt: int
+    prompt_sha256: str
+    split: str
+    messages: list[Message]
+    a: Answer
+    b: Answer
+    choice: str
+    strength: int | None
+    skip_reason: str
+    rationale: str
+    tags: list[str]
+    # True when the comparison's first response was shown as B.
+    swapped: bool
+    annotator: str
+    guideline_version: int | None
+    round: int | None
+    active_seconds: float | None
+    shown_at: datetime | None
+    created_at: datetime
+    # When an edit replaced it, or a lead took it back; such ones are read only by whoever asks for them.
+    superseded_at: datetime | None = None
+    retracted_at: datetime | None = None
+    # Which retraction took it back, and why.
+    retraction: int | None = None
+    retraction_reason: str = ""
+
+    @property
+    def preferred(self) -> Answer | None:
+        """The answer that won, or None for a tie, both bad, and a skip."""
+        return {"A": self.a, "B": self.b}.get(self.choice)
+
+    @property
+    def other(self) -> Answer | None:
+        """The answer that lost, or None for a tie, both bad, and a skip."""
+        return {"A": self.b, "B": self.a}.get(self.choice)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingRecord:
+    """One rating: thumbs ``up``, ``down`` or ``skip`` on one answer."""
+
+    id: int
+    client_id: str
+    project: int
+    prompt: int
+    prompt_sha256: str
+    split: str
+    messages: list[Message]
+    answer: Answer
+    value: str
+    skip_reason: str
+    rationale: str
+    tags: list[str]
+    annotator: str
+    guideline_version: int | None
+    round: int | None
+    active_seconds: float | None
+    shown_at: datetime | None
+    created_at: datetime
+    # When an edit replaced it, or a lead took it back; such ones are read only by whoever asks for them.
+    superseded_at: datetime | None = None
+    retracted_at: datetime | None = None
+    # Which retraction took it back, and why.
+    retraction: int | None = None
+    retraction_reason: str = ""

@@ -1,0 +1,106 @@
+"""Preferences out: which decisions go into which export, into a file that the caller opened; each one is audited."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from annotate.exports.files import FileFormat, shuffled, write_rows
+from annotate.exports.shapes import Row, What, dpo_row, judgment_row, kto_rows, rating_row
+from annotate.models import Project, Prompt, User
+from annotate.queries.records import judgment_records, rating_records
+from annotate.records import JudgmentRecord, RatingRecord
+from annotate.services.audit import record_deed
+
+_SHUFFLE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which decisions are exported."""
+
+    # None is all of them.
+    rounds: list[int] | None = None
+    # None leaves reserved prompts out of training rows, because they measure the policies, and in the other exports.
+    splits: list[str] | None = None
+    # Decisions that an edit replaced or a lead took back; only the lossless shapes can hold them.
+    include_inactive: bool = False
+    # KTO's rows are made of ratings, and of judged pairs taken apart unless this is set.
+    ratings_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote, and how many decisions made no row, by reason."""
+
+    rows: int
+    left_out: dict[str, int]
+
+
+def export(
+    *,
+    project: Project,
+    what: What,
+    format: FileFormat,  # noqa: A002  (the word that the command line and the form use)
+    file: BinaryIO,
+    selection: Selection,
+    actor: User | None,
+) -> Exported:
+    """Writes the export into ``file`` with bounded memory. The caller owns the file and its place."""
+    left_out: Counter[str] = Counter()
+    rows = write_rows(_rows(project, what, selection, left_out), file, what=what, format=format)
+    record_deed(
+        project=project,
+        actor=actor,
+        verb="export.made",
+        subject=f"{what}.{format}",
+        rows=rows,
+        rounds=selection.rounds,
+        splits=selection.splits,
+        left_out=dict(left_out),
+    )
+    return Exported(rows=rows, left_out=dict(left_out))
+
+
+def _rows(project: Project, what: What, selection: Selection, left_out: Counter[str]) -> Iterator[Row]:
+    splits = selection.splits
+    if splits is None and what in ("dpo", "kto"):
+        splits = [Prompt.Split.TRAIN]
+    judgments = judgment_records(
+        project,
+        splits=splits,
+        rounds=selection.rounds,
+        include_inactive=selection.include_inactive and what == "judgments",
+    )
+    ratings = rating_records(
+        project,
+        splits=splits,
+        rounds=selection.rounds,
+        include_inactive=selection.include_inactive and what == "ratings",
+    )
+    if what == "judgments":
+        return map(judgment_row, judgments)
+    if what == "ratings":
+        return map(rating_row, ratings)
+    if what == "dpo":
+        return _dpo(judgments, left_out)
+    return shuffled(_kto(ratings, () if selection.ratings_only else judgments, left_out), seed=_SHUFFLE_SEED)
+
+
+def _dpo(judgments: Iterable[JudgmentRecord], left_out: Counter[str]) -> Iterator[Row]:
+    for judgment in judgments:
+        row = dpo_row(judgment)
+        if isinstance(row, str):
+            left_out[row] += 1
+        else:
+            yield row
+
+
+def _kto(ratings: Iterable[RatingRecord], judgments: Iterable[JudgmentRecord], left_out: Counter[str]) -> Iterator[Row]:
+    for source in (ratings, judgments):
+        for record in source:
+            rows = kto_rows(record)
+            if isinstance(rows, str):
+                left_out[rows] += 1
+            else:
+                yield from rows

@@ -1,0 +1,110 @@
+"""How much somebody may still judge, and when the project's own limits pause them."""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from annotate.models import Choice, Comparison, Judgment, Membership, Project, Rating, User
+from annotate.queries.projects import midnight
+from annotate.queries.quality import label_of
+from annotate.services.audit import record_deed
+from annotate.stats.intervals import Share, wilson
+
+# Limits look at so many of somebody's newest answers: who was careful for a year and now clicks through is noticed
+# within a day, and the queries stay as cheap as on their first day.
+WINDOW = 200
+
+
+def quota_left(membership: Membership, now: datetime) -> int | None:
+    """How many judgments and ratings the member may still make today; None when there is no quota. Never negative.
+
+    An edited decision counts once. A retracted one counts: it was made.
+    """
+    if membership.daily_quota is None:
+        return None
+    made = sum(
+        model._default_manager.filter(
+            annotator=membership.user_id,
+            project=membership.project_id,
+            created_at__gte=midnight(now),
+            superseded_at__isnull=True,
+        ).count()
+        for model in (Judgment, Rating)
+    )
+    return max(0, membership.daily_quota - made)
+
+
+def apply_limits(*, project: Project, annotator: User, now: datetime) -> Membership | None:
+    """Pauses the annotator when what they judged is beyond a limit of the project; call it after a judgment.
+
+    Returns the membership as paused, or None when nothing changed. It takes ``project.pause_after`` gold questions
+    (timed judgments for the other limit) since they were last resumed, and a 95% Wilson interval that lies wholly on
+    the wrong side: nobody is paused for bad luck with a few. Without limits it asks the database nothing, with both it
+    asks three times.
+    """
+    if project.pause_below_gold_percent is None and project.pause_above_fast_percent is None:
+        return None
+    membership = Membership.objects.filter(project=project, user=annotator, paused_at__isnull=True).first()
+    if membership is None:
+        return None
+    reason = _beyond_gold(project, membership) or _beyond_fast(project, membership)
+    return _pause(membership, annotator, reason, now=now) if reason else None
+
+
+def _beyond_gold(project: Project, membership: Membership) -> str:
+    limit = project.pause_below_gold_percent
+    if limit is None:
+        return ""
+    asked = _since_resumed(membership).filter(comparison__purpose=Comparison.Purpose.GOLD)
+    columns = asked.values_list("choice", "swapped", "comparison__expected")
+    answers = [label_of(choice, swapped=swapped) == expected for choice, swapped, expected in columns[:WINDOW]]
+    share = wilson(sum(answers), len(answers))
+    if share.n < project.pause_after or share.high is None or 100 * share.high >= limit:
+        return ""
+    return _("%(hits)d of %(n)d gold questions right (%(low)d–%(high)d%%); the limit is %(limit)d%%.") % _figures(
+        share, limit
+    )
+
+
+def _beyond_fast(project: Project, membership: Membership) -> str:
+    limit = project.pause_above_fast_percent
+    if limit is None:
+        return ""
+    timed = _since_resumed(membership).filter(active_ms__isnull=False).values_list("active_ms", flat=True)[:WINDOW]
+    fast = [ms < 1000 * project.fast_seconds for ms in timed if ms is not None]
+    share = wilson(sum(fast), len(fast))
+    if share.n < project.pause_after or share.low is None or 100 * share.low <= limit:
+        return ""
+    return _(
+        "%(hits)d of %(n)d judgments took under %(seconds)g seconds (%(low)d–%(high)d%%); the limit is %(limit)d%%."
+    ) % (_figures(share, limit) | {"seconds": project.fast_seconds})
+
+
+def _since_resumed(membership: Membership) -> QuerySet[Judgment]:
+    """The member's judgments that count, newest first; a skip says nothing about care."""
+    made = Judgment.objects.filter(
+        annotator=membership.user_id,
+        project=membership.project_id,
+        superseded_at__isnull=True,
+        retracted_at__isnull=True,
+    ).exclude(choice=Choice.SKIP)
+    if membership.resumed_at is not None:
+        made = made.filter(created_at__gt=membership.resumed_at)
+    return made.order_by("-created_at")
+
+
+def _figures(share: Share, limit: int) -> dict[str, float]:
+    low, high = (100 * (bound or 0) for bound in (share.low, share.high))
+    return {"hits": share.hits, "n": share.n, "low": round(low), "high": round(high), "limit": limit}
+
+
+@transaction.atomic
+def _pause(membership: Membership, annotator: User, reason: str, *, now: datetime) -> Membership | None:
+    paused = Membership.objects.filter(pk=membership.pk, paused_at__isnull=True)
+    if paused.update(paused_at=now, paused_reason=reason, paused_by=None) != 1:
+        return None
+    record_deed(project=membership.project, actor=None, verb="member.paused", subject=annotator.username, reason=reason)
+    membership.paused_at, membership.paused_reason = now, reason
+    return membership

@@ -1,0 +1,43 @@
+"""An annotator reports the prompt in front of them, and is asked something else."""
+
+import uuid
+from datetime import datetime
+
+from django.db import transaction
+
+from annotate.models import Choice, Judgment, Project, PromptReport, Rating, SkipReason, Slot, Thumb, User
+from annotate.services.judging import Conflict, Gone, Saved, record_judgment, record_rating
+from annotate.services.review import report_prompt
+
+# A report says more than a skip can; this is what the skip beside it says.
+_SKIP_OF_REPORT: dict[str, str] = {
+    PromptReport.Reason.BROKEN: SkipReason.BROKEN,
+    PromptReport.Reason.HARMFUL: SkipReason.HARMFUL,
+}
+
+
+def report_and_skip(
+    *,
+    project: Project,
+    annotator: User,
+    kind: str,
+    slot_id: int,
+    client_id: uuid.UUID,
+    reason: str,
+    note: str,
+    now: datetime,
+) -> Saved[Judgment] | Conflict[Judgment] | Saved[Rating] | Conflict[Rating] | Gone:
+    """Reports the prompt of the slot that the annotator holds, and skips it, exactly once."""
+    skip = _SKIP_OF_REPORT.get(reason, SkipReason.OTHER)
+    asked = {"project": project, "annotator": annotator, "slot_id": slot_id, "client_id": client_id, "now": now}
+    with transaction.atomic():
+        outcome = (
+            record_judgment(choice=Choice.SKIP, skip_reason=skip, **asked)  # type: ignore[arg-type]
+            if kind == Slot.Kind.PAIR
+            else record_rating(value=Thumb.SKIP, skip_reason=skip, **asked)  # type: ignore[arg-type]
+        )
+        if isinstance(outcome, Saved) and not outcome.repeated:
+            decision = outcome.decision
+            subject = decision.comparison if isinstance(decision, Judgment) else decision.response
+            report_prompt(project=project, prompt=subject.prompt, reporter=annotator, reason=reason, note=note)
+    return outcome

@@ -1,0 +1,149 @@
+"""What reviewers do: resolve reports, adjudicate disagreements, retract judgments and take that back."""
+
+from datetime import datetime
+from typing import TypeVar
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from annotate.models import (
+    Adjudication,
+    Comparison,
+    Judgment,
+    Project,
+    Prompt,
+    PromptReport,
+    Rating,
+    Retraction,
+    Slot,
+    User,
+    Verdict,
+)
+from annotate.services.audit import record_deed
+from annotate.services.content import clean_text
+
+_M = TypeVar("_M", Judgment, Rating)
+
+
+# --- Reports ----------------------------------------------------------------------------------------------------------
+
+
+def report_prompt(*, project: Project, prompt: Prompt, reporter: User, reason: str, note: str = "") -> PromptReport:
+    """The annotator says that the prompt is not fit to be judged. Saying it twice is saying it once."""
+    if reason not in PromptReport.Reason.values:
+        raise ValueError(f"{reason!r} is no reason; give one of {', '.join(PromptReport.Reason.values)}")
+    try:
+        with transaction.atomic():
+            return PromptReport.objects.create(
+                project=project, prompt=prompt, reporter=reporter, reason=reason, note=clean_text(note)[:500]
+            )
+    except IntegrityError:
+        return PromptReport.objects.get(prompt=prompt, reporter=reporter, resolved_at__isnull=True)
+
+
+@transaction.atomic
+def resolve_reports(*, project: Project, prompt: Prompt, resolution: str, reviewer: User) -> int:
+    """Resolves every open report of the prompt; ``withdrawn`` also takes its open slots out of the queue.
+
+    Returns how many reports were resolved; 0 when somebody else was first.
+    """
+    if resolution not in PromptReport.Resolution.values:
+        raise ValueError(f"{resolution!r} is no resolution; give one of {', '.join(PromptReport.Resolution.values)}")
+    resolved = PromptReport.objects.filter(project=project, prompt=prompt, resolved_at__isnull=True).update(
+        resolution=resolution, resolved_by=reviewer, resolved_at=timezone.now()
+    )
+    if resolved and resolution == PromptReport.Resolution.WITHDRAWN:
+        Slot.objects.filter(
+            Q(comparison__prompt=prompt) | Q(response__prompt=prompt), state__in=Slot.ACTIVE, project=project
+        ).update(state=Slot.State.WITHDRAWN)
+    if resolved:
+        record_deed(project=project, actor=reviewer, verb="report.resolved", subject=f"prompt {prompt.pk}",
+                    resolution=resolution, reports=resolved)  # fmt: skip
+    return resolved
+
+
+# --- Adjudication -----------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def adjudicate(*, comparison: Comparison, verdict: str, note: str, reviewer: User) -> Adjudication:
+    """The reviewer's verdict stands for the comparison from now on; an earlier one is kept as superseded."""
+    if verdict not in Verdict.values:
+        raise ValueError(f"{verdict!r} is no verdict; give one of {', '.join(Verdict.values)}")
+    Adjudication.objects.filter(comparison=comparison, superseded_at__isnull=True).update(superseded_at=timezone.now())
+    made = Adjudication.objects.create(
+        comparison=comparison, verdict=verdict, note=clean_text(note)[:1000], reviewer=reviewer
+    )
+    record_deed(project=comparison.project, actor=reviewer, verb="comparison.adjudicated",
+                subject=f"comparison {comparison.pk}", verdict=verdict)  # fmt: skip
+    return made
+
+
+# --- Retraction -------------------------------------------------------------------------------------------------------
+
+
+class NothingToRetractError(ValueError):
+    """Nothing matches, so nothing was recorded."""
+
+
+@transaction.atomic
+def retract(
+    *,
+    project: Project,
+    actor: User,
+    reason: str,
+    annotator: User | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Retraction:
+    """Takes a person's, or a period's, judgments and ratings out of all future training. Raises ``ValueError``.
+
+    The rows stay, with what retracted them. Policies that were trained on them are found by their snapshots.
+    """
+    if not reason.strip():
+        raise ValueError("Say why: the reason is kept with the retraction.")
+    if annotator is None and since is None and until is None:
+        raise ValueError("Choose a person, a period, or both.")
+    retraction = Retraction.objects.create(
+        project=project, annotator=annotator, since=since, until=until, reason=reason.strip()[:300], created_by=actor
+    )
+    now = timezone.now()
+    counts = {
+        "judgments": _matching(Judgment.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
+        "ratings": _matching(Rating.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
+    }
+    if not any(counts.values()):
+        raise NothingToRetractError("Nobody judged anything that matches, or it is retracted already.")
+    Retraction.objects.filter(pk=retraction.pk).update(**counts)
+    retraction.refresh_from_db()
+    record_deed(project=project, actor=actor, verb="judgments.retracted", subject=str(annotator or "a period"),
+                retraction=retraction.pk, reason=retraction.reason, **counts)  # fmt: skip
+    return retraction
+
+
+def _matching(rows: "QuerySet[_M]", retraction: Retraction) -> "QuerySet[_M]":
+    rows = rows.filter(project=retraction.project, superseded_at__isnull=True, retracted_at__isnull=True)
+    if retraction.annotator is not None:
+        rows = rows.filter(annotator=retraction.annotator)
+    if retraction.since is not None:
+        rows = rows.filter(created_at__gte=retraction.since)
+    if retraction.until is not None:
+        rows = rows.filter(created_at__lt=retraction.until)
+    return rows
+
+
+@transaction.atomic
+def reverse_retraction(*, retraction: Retraction, actor: User) -> bool:
+    """Puts back what the retraction took out. False when that was done before."""
+    won = Retraction.objects.filter(pk=retraction.pk, reversed_at__isnull=True).update(
+        reversed_at=timezone.now(), reversed_by=actor
+    )
+    if not won:
+        return False
+    for model in (Judgment, Rating):
+        model.objects.filter(retraction=retraction).update(retracted_at=None, retraction=None)
+    record_deed(
+        project=retraction.project, actor=actor, verb="retraction.reversed", subject=f"retraction {retraction.pk}"
+    )
+    return True

@@ -1,0 +1,24 @@
+"""The tabs above a project's pages."""
+
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.urls import reverse
+from django.utils.module_loading import import_string
+
+from annotate.access import may
+from annotate.models import Membership
+
+register = template.Library()
+
+
+@register.inclusion_tag("annotate/project_tabs.html", takes_context=True)
+def project_tabs(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
+    """Links to the pages this member may see, of all apps. The one that the request is below is the current one."""
+    tabs = [tab for path in settings.PROJECT_TABS for tab in import_string(path) if may(membership, tab.role)]
+    links = [(tab.label, reverse(tab.url_name, args=[membership.project_id])) for tab in tabs]
+    # The first tab's address is the beginning of all others, so the longest fit wins.
+    fitting = [url for _, url in links if context["request"].path.startswith(url)]
+    current = max(fitting, key=len, default="")
+    return {"links": [(label, url, url == current) for label, url in links]}

@@ -1,0 +1,33 @@
+"""Numbers of the quality pages as people read them."""
+
+from django import template
+
+from annotate.stats.intervals import Share
+
+register = template.Library()
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    """0.1234 as "12"; nothing as a dash."""
+    return "–" if value is None else f"{100 * value:.0f}"
+
+
+@register.filter
+def interval_width(share: Share) -> str:
+    """The width of a share's interval in percent, never so narrow that it cannot be seen."""
+    if share.low is None or share.high is None:
+        return "0"
+    return f"{max(100 * (share.high - share.low), 1):.1f}"
+
+
+@register.filter
+def two_digits(value: float | None) -> str:
+    """Alpha and its bounds: "0.67"; nothing as a dash."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+@register.filter
+def off_centre(share: Share) -> bool:
+    """Does the interval leave one half out: is it more than chance?"""
+    return share.excludes(0.5)

@@ -1,0 +1,21 @@
+"""``{{ text|markdown }}`` for what was said in a chat: untrusted Markdown as safe HTML."""
+
+from django import template
+from django.utils.safestring import SafeString
+
+from annotate.records import Message
+from annotate.rendering import render_markdown
+
+register = template.Library()
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """See ``annotate.rendering``. Put it into an element of the class ``prose``."""
+    return render_markdown(text, breaks=True)
+
+
+@register.filter
+def last_message(messages: list[Message]) -> str:
+    """What the conversation ends with: the message that wants an answer."""
+    return messages[-1]["content"]

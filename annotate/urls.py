@@ -1,0 +1,67 @@
+from django.urls import include, path
+
+from annotate.views import (
+    dashboard,
+    exports,
+    guideline,
+    history,
+    home,
+    judging,
+    people,
+    projects,
+    prompts,
+    quality,
+    review,
+)
+
+app_name = "annotate"
+
+project_patterns = [
+    path("", projects.project, name="project"),
+    path("judge/", judging.judge, name="judge"),
+    path("thumbs/", judging.thumbs, name="thumbs"),
+    path("stop/", judging.stop, name="stop"),
+    path("undo/", judging.undo, name="undo"),
+    path("report/", judging.report, name="report"),
+    path("guideline/read/", judging.acknowledge, name="acknowledge"),
+    path("history/", history.history, name="history"),
+    path("history/<slug:kind>/<int:decision_id>/", history.change, name="change"),
+    path("prompts/", prompts.prompts, name="prompts"),
+    path("prompts/import/", prompts.new_import, name="new_import"),
+    path("prompts/imports/<int:import_id>/", prompts.prompt_import, name="prompt_import"),
+    path("people/", people.people, name="people"),
+    path("people/<int:member_id>/", people.member, name="member"),
+    path("people/<int:member_id>/role/", people.change_role, name="change_role"),
+    path("people/<int:member_id>/quota/", people.change_quota, name="change_quota"),
+    path("people/<int:member_id>/pause/", people.pause, name="pause"),
+    path("people/<int:member_id>/resume/", people.resume, name="resume"),
+    path("people/<int:member_id>/remove/", people.remove, name="remove"),
+    path("people/invites/", people.new_invite, name="new_invite"),
+    path("people/invites/<int:invite_id>/revoke/", people.revoke_invite, name="revoke_invite"),
+    path("guideline/", guideline.guideline, name="guideline"),
+    path("guideline/edit/", guideline.edit_guideline, name="edit_guideline"),
+    path("guideline/<int:version>/", guideline.guideline, name="guideline_version"),
+    path("export/", exports.export, name="export"),
+    path("dashboard/", dashboard.dashboard, name="dashboard"),
+    path("dashboard/<slug:name>.csv", dashboard.table, name="dashboard_table"),
+    path("quality/", quality.quality, name="quality"),
+    path("quality/annotators.csv", quality.annotators_csv, name="annotators_csv"),
+    path("quality/annotators/<int:user_id>/", quality.annotator, name="annotator"),
+    path("review/", review.review, name="review"),
+    path("review/prompts/<int:prompt_id>/", review.resolve_reports, name="resolve_reports"),
+    path("comparisons/<int:comparison_id>/", review.comparison, name="comparison"),
+    path("comparisons/<int:comparison_id>/verdict/", review.adjudicate, name="adjudicate"),
+    path("comparisons/<int:comparison_id>/gold/", review.make_gold, name="make_gold"),
+    path("retractions/", review.retractions, name="retractions"),
+    path("retractions/new/", review.retract, name="retract"),
+    path("retractions/<int:retraction_id>/reverse/", review.reverse_retraction, name="reverse_retraction"),
+    path("audit/", review.audit, name="audit"),
+    path("settings/", projects.project_settings, name="settings"),
+]
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("projects/new/", projects.new_project, name="new_project"),
+    path("projects/<int:project_id>/", include(project_patterns)),
+    path("invite/<str:token>/", people.invite, name="invite"),
+]

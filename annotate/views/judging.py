@@ -1,0 +1,338 @@
+"""The pages on which people judge pairs and rate single answers.
+
+GET leases a slot. That is fine although GET changes nothing elsewhere on the site: it is idempotent (the same slot, the
+same sides, the same submit id, however often), it costs nobody anything (a lease that nobody uses runs out by itself),
+and a page that is opened is the only moment at which to know what a person was shown.
+
+A POST saves the decision and answers with the next item in the same request: a fragment for htmx, a redirect without.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, cast
+
+from django.contrib.auth.views import redirect_to_login
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from annotate.access import SignedInRequest, membership_for
+from annotate.forms.judging import DecisionForm, JudgmentForm, RatingForm, ReportForm, UndoForm
+from annotate.models import Judgment, Membership, PromptReport, Rating, SkipReason, Slot
+from annotate.queries.judging import answer_to_rate, decided_today, pair_to_judge, unread_guideline
+from annotate.queries.projects import newest_guideline
+from annotate.rendering import render_markdown
+from annotate.services.corrections import last_decision, undo_last, undone
+from annotate.services.guidelines import acknowledge_guideline
+from annotate.services.judging import (
+    Conflict,
+    Gone,
+    Saved,
+    claim_slot,
+    record_judgment,
+    record_rating,
+    release_slots,
+)
+from annotate.services.limits import apply_limits, quota_left
+from annotate.services.reporting import report_and_skip
+
+logger = logging.getLogger(__name__)
+
+# Which of two equal slots somebody gets is no secret, but workers that forked from one must not throw alike.
+_RNG = random.SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What differs between the two pages."""
+
+    kind: str
+    url_name: str
+    template: str
+    item: str
+    show: Callable[[Slot], object]
+    form: type[DecisionForm]
+    record: Callable[..., Saved[Any] | Conflict[Any] | Gone]
+
+
+PAGES: dict[str, Page] = {
+    page.kind: page
+    for page in (
+        Page(
+            Slot.Kind.PAIR,
+            "annotate:judge",
+            "annotate/judge.html",
+            "annotate/judging/pair.html",
+            pair_to_judge,
+            JudgmentForm,
+            record_judgment,
+        ),
+        Page(
+            Slot.Kind.THUMB,
+            "annotate:thumbs",
+            "annotate/thumbs.html",
+            "annotate/judging/thumb.html",
+            answer_to_rate,
+            RatingForm,
+            record_rating,
+        ),
+    )
+}
+
+
+class _SeeOther(HttpResponseRedirect):
+    """Says in so many words that the next request is a GET, so that a reload cannot post again."""
+
+    status_code = 303
+
+
+def _signed_in(
+    view: Callable[[SignedInRequest, int], HttpResponse],
+) -> Callable[[HttpRequest, int], HttpResponse]:
+    """Like ``login_required``, but htmx gets a plain 401: it would follow a redirect and swap the sign-in page in."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, project_id: int) -> HttpResponse:
+        if request.user.is_authenticated:
+            return view(cast(SignedInRequest, request), project_id)
+        return HttpResponse(status=401) if _is_htmx(request) else redirect_to_login(request.get_full_path())
+
+    return wrapped
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@_signed_in
+def judge(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """Two answers side by side: which one is better?"""
+    membership = membership_for(request.user, project_id)
+    if not membership.project.asks_pairs:
+        return redirect("annotate:thumbs", project_id)
+    return _decide(request, membership, PAGES[Slot.Kind.PAIR])
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@_signed_in
+def thumbs(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """One answer: is it good or bad?"""
+    membership = membership_for(request.user, project_id)
+    if not membership.project.asks_thumbs:
+        return redirect("annotate:judge", project_id)
+    return _decide(request, membership, PAGES[Slot.Kind.THUMB])
+
+
+@require_http_methods(["POST"])
+@never_cache
+@_signed_in
+def stop(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """Hands back what one holds, so that nobody waits for it, and leads away from the work."""
+    membership = membership_for(request.user, project_id)
+    release_slots(project=membership.project, annotator=request.user)
+    return _SeeOther(reverse("annotate:project", args=[membership.project_id]))
+
+
+@require_http_methods(["POST"])
+@never_cache
+@_signed_in
+def undo(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """Takes the last decision back and shows its item again. Pressed twice it is undone once."""
+    membership, page = membership_for(request.user, project_id), _page_of(request)
+    form = UndoForm(request.POST)
+    if form.is_valid() and not membership.paused_at:
+        undo_last(
+            project=membership.project,
+            annotator=request.user,
+            kind=page.kind,
+            client_id=form.cleaned_data["undone_id"],
+            now=timezone.now(),
+        )
+    return _go_on(request, membership, page)
+
+
+@require_http_methods(["POST"])
+@never_cache
+@_signed_in
+def acknowledge(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """ "I have read it", about the version that was shown: a newer one would be shown next."""
+    membership = membership_for(request.user, project_id)
+    version = request.POST.get("version", "")
+    if version.isascii() and version.isdigit() and len(version) < 9:
+        acknowledge_guideline(project=membership.project, user=request.user, version=int(version))
+    return _go_on(request, membership, _page_of(request))
+
+
+@require_http_methods(["POST"])
+@never_cache
+@_signed_in
+def report(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """The prompt of the held item is not fit to be judged: it is reported, and skipped."""
+    membership, page = membership_for(request.user, project_id), _page_of(request)
+    form = ReportForm(request.POST)
+    if membership.paused_at or not form.is_valid():
+        return _go_on(request, membership, page)
+    given = form.cleaned_data
+    outcome = report_and_skip(
+        project=membership.project,
+        annotator=request.user,
+        kind=page.kind,
+        slot_id=given["reported_slot"],
+        client_id=given["reported_id"],
+        reason=given["reason"],
+        note=given["note"],
+        now=timezone.now(),
+    )
+    return _after(request, membership, page, outcome)
+
+
+def _page_of(request: HttpRequest) -> Page:
+    return PAGES.get(request.POST.get("kind", ""), PAGES[Slot.Kind.PAIR])
+
+
+def _is_htmx(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def _decide(request: SignedInRequest, membership: Membership, page: Page) -> HttpResponse:
+    if membership.paused_at or request.method != "POST":
+        return _next(request, membership, page)
+    form = page.form(membership.project, request.POST)
+    if not form.is_valid():
+        return _next(request, membership, page, form=form)
+    now = timezone.now()
+    outcome = page.record(
+        project=membership.project,
+        annotator=request.user,
+        slot_id=form.cleaned_data["slot"],
+        client_id=form.cleaned_data["client_id"],
+        active_ms=form.cleaned_data["active_ms"],
+        now=now,
+        **form.given(),
+    )
+    if isinstance(outcome, Saved) and not outcome.repeated:
+        try:
+            membership = apply_limits(project=membership.project, annotator=request.user, now=now) or membership
+        except DatabaseError:
+            # It is saved, and stays saved: the next judgment will look at the limits again.
+            logger.exception("the limits of project %s could not be looked at", membership.project_id)
+    return _after(request, membership, page, outcome)
+
+
+def _after(
+    request: SignedInRequest, membership: Membership, page: Page, outcome: Saved[Any] | Conflict[Any] | Gone
+) -> HttpResponse:
+    """The next item after a saved decision, which may be the same submit once more; else why it was not saved."""
+    if isinstance(outcome, Saved):
+        return _go_on(request, membership, page, last=None if outcome.repeated else outcome.decision)
+    return refused(request, membership, page, outcome, url=reverse(page.url_name, args=[membership.project_id]))
+
+
+def _go_on(
+    request: SignedInRequest, membership: Membership, page: Page, *, last: Judgment | Rating | None = None
+) -> HttpResponse:
+    if _is_htmx(request):
+        return _next(request, membership, page, last=last)
+    return _SeeOther(reverse(page.url_name, args=[membership.project_id]))
+
+
+def refused(
+    request: SignedInRequest, membership: Membership, page: Page, outcome: Conflict[Any] | Gone, *, url: str
+) -> HttpResponse:
+    """Nothing was saved: what stands instead, or what happened. ``url`` is where to go on."""
+    context: dict[str, Any] = {"fragment": "annotate/judging/refused.html", "url": url}
+    if isinstance(outcome, Conflict):
+        saved = outcome.saved
+        context["saved"] = saved
+        context["said"] = saved.get_value_display() if isinstance(saved, Rating) else saved.get_choice_display()
+    else:
+        context["why"] = outcome.why.value
+    return respond(request, membership, page, context, status=409)
+
+
+def _next(
+    request: SignedInRequest,
+    membership: Membership,
+    page: Page,
+    *,
+    form: DecisionForm | None = None,
+    last: Judgment | Rating | None = None,
+) -> HttpResponse:
+    """What to decide next, or why there is nothing; after a form that failed the same item, and why.
+
+    ``last`` is what was decided just now, for the undo button; without it the database is asked.
+    """
+    now, project = timezone.now(), membership.project
+    if membership.paused_at:
+        return respond(request, membership, page, {"fragment": "annotate/judging/paused.html"})
+    unread = unread_guideline(project, request.user) if project.acknowledge_guideline else None
+    if unread is not None:
+        context = {"fragment": "annotate/judging/guideline.html", "unread": unread}
+        return respond(request, membership, page, context | {"unread_html": render_markdown(unread.text)})
+    slot = None
+    enough = quota_left(membership, now) == 0
+    if not enough:
+        slot = claim_slot(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
+        if slot is None and "poll" in request.GET:
+            return HttpResponse(status=204)
+    last = last or last_decision(project=project, annotator=request.user, kind=page.kind, now=now)
+    if slot is None:
+        fragment = "annotate/judging/enough.html" if enough else "annotate/judging/nothing.html"
+        return respond(request, membership, page, {"fragment": fragment, "last": last})
+    # What was taken at this very moment was never decided before.
+    before = None if slot.shown_at == now else undone(slot, request.user)
+    same = form is not None and form.data.get("slot") == str(slot.pk)
+    context = item_context(page, slot, membership, form=form if same else None, before=before)
+    context |= {"last": last, "errors": form.non_field_errors() if form else None}
+    return respond(request, membership, page, context, status=422 if form else 200)
+
+
+def item_context(
+    page: Page,
+    slot: Slot,
+    membership: Membership,
+    *,
+    form: DecisionForm | None = None,
+    before: Judgment | Rating | None = None,
+) -> dict[str, Any]:
+    """Everything that the page of one item shows: ``before`` is what the person had said of it, and takes back."""
+    asks_why = membership.project.ask_rationale != membership.project.Asking.NO
+    said = None
+    if before is not None:
+        said = before.choice if isinstance(before, Judgment) else before.value
+    return {
+        "fragment": page.item,
+        "item": page.show(slot),
+        "skip_reasons": SkipReason.choices,
+        "report_reasons": PromptReport.Reason.choices,
+        "before": before,
+        "said": said,
+        "asks_why": asks_why,
+        "rationale": form.data.get("rationale", "") if form else before.rationale if before else "",
+        "chosen_tags": form.tags if form else before.tags if before else [],
+    }
+
+
+def respond(
+    request: SignedInRequest, membership: Membership, page: Page, own: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    """The fragment alone for htmx, else the whole page around it."""
+    project = membership.project
+    context: dict[str, Any] = {
+        "membership": membership,
+        "project": project,
+        "url": reverse(page.url_name, args=[project.pk]),
+        "today": decided_today(annotator=request.user, project=project, kind=page.kind),
+        "kind": page.kind,
+    } | own
+    if _is_htmx(request):
+        return render(request, context["fragment"], context, status=status)
+    context["guideline"] = guideline = newest_guideline(project)
+    context["guideline_html"] = render_markdown(guideline.text) if guideline else ""
+    return render(request, page.template, context, status=status)

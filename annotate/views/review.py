@@ -1,0 +1,194 @@
+"""Where reviewers work: reports and disagreements, retractions, and the audit log."""
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from annotate.access import SignedInRequest, membership_for
+from annotate.exports.csv_safety import formula_safe
+from annotate.forms.review import AuditFilterForm, ResolutionForm, RetractionForm, VerdictForm
+from annotate.models import AuditEntry, Comparison, Membership, Prompt, Retraction, Role
+from annotate.queries import review as queries
+from annotate.services import checks
+from annotate.services import review as service
+
+
+@require_safe
+@login_required
+def review(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """Reported prompts and the next disagreement, one at a time: a reviewer reads, decides, and gets the next one."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    return render(request, "annotate/review.html", _review_context(membership, VerdictForm()))
+
+
+def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]:
+    waiting = queries.disputed(membership.project)
+    first = waiting.first()
+    return {
+        "membership": membership,
+        "project": membership.project,
+        "reported": queries.reported(membership.project),
+        "waiting": waiting.count(),
+        "dispute": queries.dispute_of(first) if first else None,
+        "form": form,
+    }
+
+
+@require_safe
+@login_required
+def comparison(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
+    """One comparison with everything that was said of it, to decide or to decide again."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    subject = _comparison(membership, comparison_id)
+    context = {"membership": membership, "project": membership.project, "form": VerdictForm()}
+    return render(request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)})
+
+
+@require_POST
+@login_required
+def adjudicate(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    subject = _comparison(membership, comparison_id)
+    form = VerdictForm(request.POST)
+    if not form.is_valid():
+        context = {"membership": membership, "project": membership.project, "form": form}
+        return render(
+            request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)}, status=422
+        )
+    service.adjudicate(comparison=subject, reviewer=request.user, **form.cleaned_data)
+    messages.success(request, _("Your verdict stands for this comparison."))
+    return redirect("annotate:review", project_id)
+
+
+@require_POST
+@login_required
+def make_gold(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
+    """The comparison's verdict becomes a known answer that annotators are measured by."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    subject = _comparison(membership, comparison_id)
+    try:
+        checks.make_gold(comparison=subject, expected=request.POST.get("verdict", ""), actor=request.user)
+        messages.success(request, _("It is a gold question now. The project's settings say how often one is asked."))
+    except checks.NotGoldError as error:
+        messages.error(request, str(error))
+    return redirect("annotate:comparison", project_id, comparison_id)
+
+
+@require_POST
+@login_required
+def resolve_reports(request: SignedInRequest, project_id: int, prompt_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    prompt = get_object_or_404(Prompt, pk=prompt_id, project=project_id)
+    form = ResolutionForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, _("Choose to keep the prompt or to withdraw it."))
+    elif service.resolve_reports(
+        project=membership.project, prompt=prompt, resolution=form.cleaned_data["resolution"], reviewer=request.user
+    ):
+        messages.success(request, _("The reports are resolved."))
+    else:
+        messages.info(request, _("Somebody had resolved them already."))
+    return redirect("annotate:review", project_id)
+
+
+@require_safe
+@login_required
+def retractions(request: SignedInRequest, project_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    form = RetractionForm(project=membership.project)
+    return render(request, "annotate/retractions.html", _retraction_context(membership, form))
+
+
+@require_POST
+@login_required
+def retract(request: SignedInRequest, project_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    form = RetractionForm(request.POST, project=membership.project)
+    if form.is_valid():
+        try:
+            made = service.retract(project=membership.project, actor=request.user, **form.cleaned_data)
+        except ValueError as error:
+            form.add_error(None, str(error))
+        else:
+            counts = {"judgments": made.judgments, "ratings": made.ratings}
+            messages.success(request, _("Retracted: %(judgments)d judgments and %(ratings)d ratings.") % counts)
+            return redirect("annotate:retractions", project_id)
+    return render(request, "annotate/retractions.html", _retraction_context(membership, form), status=422)
+
+
+@require_POST
+@login_required
+def reverse_retraction(request: SignedInRequest, project_id: int, retraction_id: int) -> HttpResponse:
+    membership_for(request.user, project_id, role=Role.LEAD)
+    retraction = get_object_or_404(Retraction, pk=retraction_id, project=project_id)
+    if service.reverse_retraction(retraction=retraction, actor=request.user):
+        messages.success(request, _("The judgments count again."))
+    else:
+        messages.info(request, _("It was reversed before."))
+    return redirect("annotate:retractions", project_id)
+
+
+def _retraction_context(membership: Membership, form: RetractionForm) -> dict[str, Any]:
+    return {
+        "membership": membership,
+        "project": membership.project,
+        "form": form,
+        "retractions": queries.retractions_of(membership.project),
+    }
+
+
+@require_safe
+@login_required
+def audit(request: SignedInRequest, project_id: int) -> HttpResponseBase:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    form = AuditFilterForm(request.GET)
+    chosen = form.cleaned_data if form.is_valid() else {}
+    entries = queries.audit_entries(membership.project, **_filters(chosen))
+    if request.GET.get("format") == "csv":
+        return _audit_csv(membership, entries.iterator(chunk_size=1000))
+    page = Paginator(entries, 50).get_page(request.GET.get("page"))
+    context = {"membership": membership, "project": membership.project, "form": form, "page": page}
+    return render(request, "annotate/audit.html", context, status=200 if form.is_valid() else 422)
+
+
+def _filters(chosen: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in chosen.items() if value}
+
+
+class _Echo:
+    """A file that hands back what is written, so that csv can stream."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _audit_csv(membership: Membership, entries: Iterator[AuditEntry]) -> StreamingHttpResponse:
+    table = csv.writer(_Echo())
+
+    def lines() -> Iterator[str]:
+        yield table.writerow(["at", "who", "what", "subject", "detail"])
+        for entry in entries:
+            who = entry.actor.username if entry.actor else ""
+            cells = [entry.created_at.isoformat(), who, entry.verb, entry.subject, entry.detail or ""]
+            yield table.writerow([formula_safe(cell) for cell in cells])
+
+    answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="audit-{membership.project_id}.csv"'
+    return answer
+
+
+def _comparison(membership: Membership, comparison_id: int) -> Comparison:
+    return get_object_or_404(
+        Comparison.objects.select_related("prompt", "first", "second", "project"),
+        pk=comparison_id,
+        project=membership.project_id,
+    )

@@ -1,0 +1,167 @@
+"""A real site and a real browser: gunicorn with the real settings, and Chromium through Playwright.
+
+The site runs in processes and on a database file of its own, because a live server inside the tests would share one
+SQLite connection between its threads, which no site does. Tests read that database directly to see what was saved.
+"""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.install import playwright_chromium, system_chromium
+from tests.live_site import ROOT, free_port
+
+FLAGS = [
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-component-update",
+]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A project that waits for its annotator, and the session that signs them in."""
+
+    project: int
+    session: str
+    username: str
+
+    @property
+    def judge(self) -> str:
+        return f"/projects/{self.project}/judge/"
+
+    @property
+    def thumbs(self) -> str:
+        return f"/projects/{self.project}/thumbs/"
+
+
+@dataclass(frozen=True)
+class WebSite:
+    """The running web process, and the database below ``home``."""
+
+    url: str
+    home: Path
+    env: dict[str, str]
+
+    def seed(self, **wanted: Any) -> Desk:
+        """A new project with ``pairs=3``, ``thumbs=2`` or written ``items`` (see tests.browser.seed)."""
+        command = [sys.executable, "-m", "tests.browser.seed", json.dumps(wanted)]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return Desk(**json.loads(done.stdout))
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """What the site's database says."""
+        with closing(sqlite3.connect(self.home / "db.sqlite3", timeout=20)) as connection, connection:
+            return list(connection.execute(query, parameters))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+    """The web process alone, without workers."""
+    home = tmp_path_factory.mktemp("site")
+    port = free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
+    env = {**clean, "PAIRLOOP_HOME": str(home), "PAIRLOOP_LOG_LEVEL": "WARNING"}
+    for command in (["migrate", "-v0"], ["collectstatic", "--noinput", "-v0"]):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, timeout=120, check=False
+        )
+        if done.returncode:
+            pytest.fail(f"manage.py {command[0]} failed:\n{done.stderr.decode()[-4000:]}")
+    log = (home / "web.log").open("w")
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "gunicorn", "config.wsgi", "--no-control-socket"),
+            *("--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4", "--log-level", "warning"),
+        ],
+        cwd=ROOT,
+        env=env,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    website = WebSite(f"http://127.0.0.1:{port}", home, env)
+    try:
+        _wait_for(website.url, server, home / "web.log")
+        yield website
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/accounts/login/", timeout=5):  # noqa: S310  (our own loopback)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    pytest.fail(f"The site did not start:\n{log.read_text()[-4000:]}")
+
+
+# For a module, not the session: while Playwright lives, an event loop runs in this thread, and Django refuses its
+# database there to whatever test comes next.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = system_chromium() or playwright_chromium()
+    if chromium is None:
+        pytest.fail(
+            "The browser tests need Chromium, and there is none. Run `make browser`, or `python -m playwright install "
+            "chromium`, or set PAIRLOOP_CHROMIUM to a browser's path."
+        )
+    flags = [*FLAGS, "--no-sandbox"] if os.geteuid() == 0 else FLAGS
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """Opens signed-in pages, and closes them after the test; fails the test when a page logged an error."""
+
+    def __init__(self, browser: Browser, site: WebSite) -> None:
+        self._browser, self._site = browser, site
+        self._contexts: list[BrowserContext] = []
+        self.errors: list[str] = []
+
+    def __call__(self, desk: Desk, path: str, **options: Any) -> Page:
+        """A page at ``path``, signed in as the desk's annotator. ``options`` are Playwright's for a new context."""
+        context = self._browser.new_context(**{"base_url": self._site.url, **options})
+        self._contexts.append(context)
+        context.set_default_timeout(15_000)
+        context.add_cookies([{"name": "sessionid", "value": desk.session, "url": self._site.url}])
+        page = context.new_page()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # A violated content security policy is reported here as well.
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.goto(path)
+        return page
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: WebSite) -> Iterator[Visit]:
+    visits = Visit(browser, site)
+    yield visits
+    visits.close()
+    assert visits.errors == []

@@ -1,0 +1,79 @@
+"""Makes a project in the database of a running site, and prints what a browser test needs of it as JSON.
+
+``python -m tests.browser.seed '{"pairs": 3}'`` with the site's environment, beside the site, as any other command.
+"""
+
+import json
+import os
+import sys
+import uuid
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+
+from annotate.models import Project, Role, Slot, User  # noqa: E402
+from annotate.prompt_files import messages_sha256  # noqa: E402
+from annotate.services.projects import create_project  # noqa: E402
+from tests.cast import join, make_comparison, make_prompt, make_response, make_user  # noqa: E402
+
+GUIDELINE = """\
+Choose the reply that you would rather get as the customer.
+
+- **Good** replies do something about *this* problem, are kind, and are short.
+- **Bad** replies are rude, refuse without a reason, or talk about something else.
+"""
+
+
+def main(wanted: dict[str, object]) -> dict[str, object]:
+    """``pairs`` and ``thumbs`` are how many; ``items`` are written: {messages, a, b}; ``settings`` the project's."""
+    mark = uuid.uuid4().hex[:8]
+    project = create_project(
+        name=str(wanted.get("name", f"Parcel support {mark}")),
+        created_by=make_user(f"alice-{mark}"),
+        guideline_text=GUIDELINE,
+        judging=Project.Judging.BOTH,
+    )
+    for name, value in wanted.get("settings", {}).items():  # type: ignore[attr-defined]
+        setattr(project, name, value)
+    project.save()
+    bob = make_user(f"bob-{mark}")
+    join(project, bob, Role.LEAD if wanted.get("lead") else Role.ANNOTATOR)
+    for number in range(int(str(wanted.get("pairs", 0)))):
+        prompt = make_prompt(project, f"Message {number}: my parcel is late. What now?")
+        make_comparison(
+            prompt,
+            make_response(prompt, f"First answer {number}: I am sorry. I have sent you a new one."),
+            make_response(prompt, f"Second answer {number}: we will look into it."),
+        )
+    for number in range(int(str(wanted.get("thumbs", 0)))):
+        response = make_response(make_prompt(project, f"Question {number}: can I send it back?"))
+        Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=response)
+    for item in wanted.get("items", []):  # type: ignore[attr-defined]
+        prompt = make_prompt(project)
+        prompt.messages = item["messages"]
+        prompt.sha256 = messages_sha256(prompt.messages)
+        prompt.save()
+        if "b" in item:
+            make_comparison(prompt, make_response(prompt, item["a"]), make_response(prompt, item["b"]))
+        else:
+            Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=make_response(prompt, item["a"]))
+    return {"project": project.pk, "session": session_of(bob), "username": bob.username}
+
+
+def session_of(user: User) -> str:
+    """A signed-in session, made as signing in makes it."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return str(session.session_key)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

@@ -1,0 +1,42 @@
+"""No page breaks a rule of WCAG 2.2 AA that axe-core can check, light or dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Desk, Visit, WebSite
+
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline"]
+FOR_LEADS = ["dashboard", "quality", "review", "people", "prompts", "export", "settings", "audit", "retractions"]
+OF_TRAINING = ["runs", "policies", "loop"]
+
+
+@pytest.fixture(scope="module")
+def desk(site: WebSite) -> Desk:
+    return site.seed(pairs=3, thumbs=1, lead=True, settings={"ask_strength": True, "reason_tags": ["Tone", "Safety"]})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, scheme: str) -> None:
+    page = visit(desk, desk.judge, color_scheme=scheme)
+    page.keyboard.press("r")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    page.locator("#undo").wait_for()
+    paths = [f"/projects/{desk.project}/{name}/" for name in [*FOR_ANNOTATORS, *FOR_LEADS, *OF_TRAINING]]
+    broken = []
+    for path in [*paths, f"/projects/{desk.project}/", "/", "/accounts/password/change/"]:
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.status == 200, path
+        broken += _violations(page, path)
+    page.context.clear_cookies()
+    page.goto("/accounts/login/")
+    assert broken + _violations(page, "/accounts/login/") == []
+
+
+def _violations(page: Page, path: str) -> list[str]:
+    found = Axe().run(page, options=RULES).response
+    assert len(found["passes"]) > 5, f"{path}: axe-core checked next to nothing"
+    return [f"{path}: {rule['id']} at {node['target']}" for rule in found["violations"] for node in rule["nodes"]]

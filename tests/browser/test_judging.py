@@ -1,0 +1,295 @@
+"""Judging in a real browser: keys, focus, double clicks, lost connections, no JavaScript, small screens."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Desk, Visit, WebSite
+
+# From the appearance of an item on, choices are not taken for a moment (judge.js): nobody has read it yet.
+SETTLED_MS = 300
+
+
+def judgments(site: WebSite, desk: Desk) -> list[tuple[str, str]]:
+    query = "SELECT choice, skip_reason FROM annotate_judgment WHERE project_id = ? ORDER BY id"
+    return [(str(choice), str(reason)) for choice, reason in site.rows(query, desk.project)]
+
+
+def message(page: Page) -> str:
+    return page.locator("[data-hook=message]").inner_text()
+
+
+def press(page: Page, key: str) -> None:
+    """Presses a key as soon as it counts, and waits until the item has gone."""
+    before = page.locator("input[name=client_id]").input_value()
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press(key)
+    expect(page.locator(f"input[name=client_id][value='{before}']")).to_have_count(0)
+
+
+def test_a_whole_queue_is_judged_by_keyboard_without_a_page_load(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=9)
+    page = visit(desk, desk.judge)
+    page.evaluate("window.stillTheSamePage = true")
+    for key in ("ArrowLeft", "b", "t", "x", "1", "ArrowRight", "0", "n"):
+        press(page, key)
+    page.keyboard.press("s")
+    expect(page.locator(".skip-menu")).to_be_visible()
+    press(page, "3")
+    expect(page.get_by_text("New answers are being prepared")).to_be_visible()
+    assert page.evaluate("window.stillTheSamePage")
+    chosen = ["A", "B", "tie", "both_bad", "A", "B", "tie", "both_bad"]
+    assert judgments(site, desk) == [*((choice, "") for choice in chosen), ("skip", "language")]
+    ((fastest, slowest),) = site.rows(
+        "SELECT min(active_ms), max(active_ms) FROM annotate_judgment WHERE project_id = ?", desk.project
+    )
+    assert 0 < fastest <= slowest < 60_000
+
+
+def test_a_new_pair_has_the_focus_and_is_announced(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    assert page.locator("#announce").inner_text() == ""
+    press(page, "a")
+    expect(page.locator("#announce")).to_have_text("Next pair")
+    expect(page.locator("article.item")).to_be_focused()
+    expect(page.locator("[data-hook=today]")).to_have_text("1 today")
+    # The next stop of the Tab key is in the item or its choices, not back at the top of the page.
+    page.keyboard.press("Tab")
+    expect(page.locator("#work details.why summary")).to_be_focused()
+
+
+def test_the_help_lists_the_keys_and_no_key_decides_behind_it(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=1)
+    page = visit(desk, desk.judge)
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_contain_text("A is better")
+    for key in ("a", "1", "ArrowRight", "s"):
+        page.keyboard.press(key)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert judgments(site, desk) == []
+    press(page, "a")
+    assert judgments(site, desk) == [("A", "")]
+
+
+def test_keys_with_modifiers_held_keys_and_typing_decide_nothing(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    page.wait_for_timeout(SETTLED_MS)
+    for key in ("Control+b", "Alt+1", "Meta+a", "Shift+A"):
+        page.keyboard.press(key)
+    page.evaluate(
+        """() => {
+          const send = (target, options) =>
+            target.dispatchEvent(new KeyboardEvent("keydown", { bubbles: true, cancelable: true, ...options }));
+          send(document.body, { key: "a", repeat: true });
+          send(document.body, { key: "a", isComposing: true });
+          send(document.body, { key: "Process", keyCode: 229 });
+          const field = document.body.appendChild(document.createElement("textarea"));
+          send(field, { key: "a" });
+          field.remove();
+        }"""
+    )
+    page.keyboard.press("s")
+    page.keyboard.press("b")  # While the reasons are open, only they can be chosen.
+    page.keyboard.press("Escape")
+    expect(page.locator(".skip-menu")).to_be_hidden()
+    page.wait_for_timeout(SETTLED_MS)
+    assert judgments(site, desk) == []
+
+
+@pytest.mark.parametrize("clicks", [2, 3])
+def test_a_double_click_is_one_judgment(site: WebSite, visit: Visit, clicks: int) -> None:
+    desk = site.seed(pairs=4)
+    page = visit(desk, desk.judge)
+    first = message(page)
+    page.wait_for_timeout(SETTLED_MS)
+    page.locator("button[value=A]").click(click_count=clicks, delay=20)
+    expect(page.locator("[data-hook=message]")).not_to_have_text(first)
+    page.wait_for_timeout(SETTLED_MS)
+    assert judgments(site, desk) == [("A", "")]
+
+
+def test_a_reload_and_the_back_button_neither_lose_nor_repeat_a_judgment(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=3)
+    page = visit(desk, f"/projects/{desk.project}/guideline/")
+    page.goto(desk.judge)
+    press(page, "a")
+    second = message(page)
+    page.reload()
+    assert message(page) == second
+    page.go_back()
+    page.go_forward()
+    assert message(page) == second
+    press(page, "b")
+    assert judgments(site, desk) == [("A", ""), ("B", "")]
+
+
+def test_two_tabs_with_the_same_pair_keep_the_first_answer_and_say_so(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    first, second = visit(desk, desk.judge), visit(desk, desk.judge)
+    assert message(first) == message(second)
+    press(first, "b")
+    press(second, "a")
+    expect(second.locator("#work")).to_contain_text("What is saved: B is better")
+    expect(second.get_by_role("link", name="Continue")).to_be_focused()
+    second.keyboard.press("Enter")
+    expect(second.locator("article.item")).to_be_visible()
+    assert message(second) == message(first)
+    assert judgments(site, desk) == [("B", "")]
+    # The browser itself reports the 409 on its console; nothing else may be there.
+    assert all("409" in error for error in visit.errors)
+    visit.errors.clear()
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
+    site: WebSite, visit: Visit, arrives: bool
+) -> None:
+    """Whether the first try reached the server or not, there is one judgment in the end."""
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    first = message(page)
+
+    def break_down(route: Route) -> None:
+        if arrives:
+            route.fetch()
+        route.abort("connectionfailed")
+
+    page.route(re.compile(r"/judge/$"), break_down)
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press("b")
+    expect(page.locator(".toast")).to_contain_text("Not saved yet")
+    assert message(page) == first
+    assert judgments(site, desk) == ([("B", "")] if arrives else [])
+    page.unroute_all()
+    if arrives:
+        page.get_by_role("button", name="Send now").click()  # Otherwise it goes by itself.
+    expect(page.locator("[data-hook=message]")).not_to_have_text(first)
+    expect(page.locator(".toast")).to_have_count(0)
+    assert judgments(site, desk) == [("B", "")]
+    visit.errors.clear()  # The broken connection.
+
+
+def test_a_server_error_leaves_the_choice_on_the_page(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    first = message(page)
+    page.route(re.compile(r"/judge/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press("a")
+    expect(page.locator(".toast")).to_contain_text("Not saved yet")
+    assert message(page) == first
+    expect(page.locator("button[value=A]")).to_be_enabled()
+    visit.errors.clear()  # The 502.
+
+
+def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    first = message(page)
+    cookies = page.context.cookies()
+    page.context.clear_cookies(name="sessionid")
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press("a")
+    expect(page.locator(".toast")).to_contain_text("you have been signed out")
+    assert message(page) == first
+    page.context.add_cookies([cookie for cookie in cookies if cookie.get("name") == "sessionid"])  # type: ignore[misc]
+    page.goto(desk.judge)
+    assert message(page) == first
+    assert judgments(site, desk) == []
+    visit.errors.clear()  # The 401.
+
+
+def test_new_work_appears_by_itself_on_the_waiting_page(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=1)
+    page = visit(desk, desk.judge)
+    site.rows("UPDATE annotate_slot SET state = 'withdrawn' WHERE project_id = ?", desk.project)
+    page.reload()
+    expect(page.get_by_text("New answers are being prepared")).to_be_visible()
+    site.rows(
+        "UPDATE annotate_slot SET state = 'open', annotator_id = NULL, lease_until = NULL WHERE project_id = ?",
+        desk.project,
+    )
+    expect(page.locator("article.item")).to_be_visible()
+    press(page, "a")
+    assert judgments(site, desk) == [("A", "")]
+
+
+def test_everything_works_without_javascript(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=3, thumbs=1)
+    page = visit(desk, desk.judge, java_script_enabled=False)
+    expect(page.get_by_role("button", name="Keys")).to_be_hidden()
+    page.get_by_role("button", name="B is better").click()
+    page.get_by_role("button", name="Both bad").click()
+    page.locator("details.skip summary").click()
+    page.get_by_role("button", name="I can't tell which is right").click()
+    expect(page.get_by_text("New answers are being prepared")).to_be_visible()
+    assert judgments(site, desk) == [("B", ""), ("both_bad", ""), ("skip", "expertise")]
+    page.goto(desk.thumbs)
+    page.get_by_role("button", name="Good").click()
+    expect(page.get_by_text("New answers are being prepared")).to_be_visible()
+    assert site.rows("SELECT value FROM annotate_rating WHERE project_id = ?", desk.project) == [("up",)]
+
+
+def test_thumbs_go_by_keyboard_too_and_the_arrows_are_left_to_scrolling(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(thumbs=3)
+    page = visit(desk, desk.thumbs)
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    press(page, "g")
+    press(page, "2")
+    page.keyboard.press("s")
+    press(page, "6")
+    query = "SELECT value, skip_reason FROM annotate_rating WHERE project_id = ? ORDER BY id"
+    assert site.rows(query, desk.project) == [("up", ""), ("down", ""), ("skip", "other")]
+
+
+LONG = {
+    "messages": [
+        {"role": "system", "content": "Be kind. " * 40},
+        {"role": "user", "content": "supercalifragilistic" * 30},
+    ],
+    "a": "```python\n" + "x = 1  # " + "wide " * 60 + "\n```\n\n|" + " column |" * 30 + "\n|" + "---|" * 30 + "\n",
+    "b": "https://a.example/" + "path/" * 80 + "\n\n" + "word " * 900,
+}
+
+
+@pytest.fixture(scope="module")
+def long_desk(site: WebSite) -> Desk:
+    return site.seed(items=[LONG])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 360, 768, 1280])
+def test_nothing_runs_out_of_the_screen_and_the_choices_are_always_on_it(
+    long_desk: Desk, visit: Visit, width: int, scheme: str
+) -> None:
+    page = visit(long_desk, long_desk.judge, viewport={"width": width, "height": 640}, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for value in ("A", "tie", "B", "both_bad"):
+        expect(page.locator(f"button[value={value}]")).to_be_in_viewport(ratio=1)
+    page.locator("details.skip summary").click()
+    for reason in page.locator(".skip-menu button").all():
+        expect(reason).to_be_in_viewport(ratio=1)
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(map(int, re.findall(r"\d+", background)[:3]))
+    assert (brightness < 200) == (scheme == "dark")
+
+
+def test_the_page_is_small(site: WebSite, visit: Visit) -> None:
+    """Eight requests and 250 kB at most, everything counted, on a first visit."""
+    desk = site.seed(pairs=1)
+    page = visit(desk, f"/projects/{desk.project}/guideline/")
+    page.close()
+    page = page.context.new_page()
+    sizes: list[int] = []
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    page.goto(desk.judge, wait_until="networkidle")
+    assert 3 <= len(sizes) <= 8
+    assert sum(sizes) < 250_000

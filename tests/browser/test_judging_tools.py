@@ -1,0 +1,120 @@
+"""In a real browser: undo, reasons and their drafts, strength by keys, how answers are shown, the network that goes."""
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Desk, Visit, WebSite
+
+SETTLED_MS = 200
+
+
+def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[object, ...]]:
+    """What counts, in the order it was said; the columns are the tests' own."""
+    where = "project_id = ? AND superseded_at IS NULL"
+    return site.rows(f"SELECT {columns} FROM annotate_judgment WHERE {where} ORDER BY id", desk.project)  # noqa: S608
+
+
+def press(page: Page, key: str) -> None:
+    """Presses a key as soon as it counts, and waits until another item is there."""
+    before = page.locator("input[name=client_id]").input_value()
+    page.wait_for_timeout(SETTLED_MS)
+    page.keyboard.press(key)
+    expect(page.locator(f"input[name=client_id][value='{before}']")).to_have_count(0)
+
+
+def test_u_takes_the_last_judgment_back_and_pressed_twice_no_other(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=4)
+    page = visit(desk, desk.judge)
+    press(page, "a")
+    second = page.locator("[data-hook=message]").inner_text()
+    press(page, "b")
+    page.wait_for_timeout(SETTLED_MS)
+    page.locator("#undo button").dblclick()
+    expect(page.locator("[data-hook=before]")).to_contain_text("You had said: B is better")
+    expect(page.locator("[data-hook=message]")).to_have_text(second)
+    assert said(site, desk) == [("A",)]
+    press(page, "t")
+    press(page, "u")
+    press(page, "a")
+    assert said(site, desk) == [("A",), ("A",)]
+
+
+def test_r_leads_to_the_reason_no_key_decides_there_and_a_draft_survives_a_reload(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2, settings={"reason_tags": ["Tone", "Accuracy"]})
+    page = visit(desk, desk.judge)
+    page.keyboard.press("r")
+    expect(page.locator("textarea[name=rationale]")).to_be_focused()
+    page.keyboard.type("a tube 12 must not send")
+    page.get_by_label("Tone").check()
+    page.reload()
+    expect(page.locator("textarea[name=rationale]")).to_have_value("a tube 12 must not send")
+    expect(page.get_by_label("Tone")).to_be_checked()
+    page.keyboard.press("r")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.item")).to_be_focused()
+    press(page, "b")
+    assert said(site, desk, "choice, rationale, tags") == [("B", "a tube 12 must not send", '["Tone"]')]
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
+
+
+def test_a_needed_reason_is_asked_for_on_the_same_page(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2, settings={"ask_rationale": "required"})
+    page = visit(desk, desk.judge)
+    page.keyboard.press("a")
+    expect(page.get_by_role("alert").first).to_contain_text("This project asks why")
+    expect(page.locator("textarea[name=rationale]")).to_be_focused()
+    page.keyboard.type("Kinder.")
+    page.keyboard.press("Escape")
+    press(page, "a")
+    assert said(site, desk, "choice, rationale") == [("A", "Kinder.")]
+    visit.errors.clear()  # The 422.
+
+
+def test_one_key_says_how_much_better(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=7, settings={"ask_strength": True})
+    page = visit(desk, desk.judge)
+    for key in ("1", "3", "4", "Shift+ArrowLeft", "Shift+Digit2", "6"):
+        press(page, key)
+    expected = [("A", 2), ("A", 1), ("B", 1), ("A", 3), ("B", 3), ("B", 3)]
+    assert said(site, desk, "choice, strength") == expected
+
+
+def test_raw_text_and_stacked_answers_are_remembered(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(items=[{"messages": [{"role": "user", "content": "Hi"}], "a": "**bold**", "b": "plain"}])
+    page = visit(desk, desk.judge)
+    expect(page.locator(".raw").first).to_be_hidden()
+    page.keyboard.press("m")
+    page.keyboard.press("l")
+    page.reload()
+    expect(page.get_by_text("**bold**")).to_be_visible()
+    left, right = page.locator(".answer.left").bounding_box(), page.locator(".answer.right").bounding_box()
+    assert left is not None
+    assert right is not None
+    assert abs(left["x"] - right["x"]) < 1
+    page.keyboard.press("m")
+    expect(page.get_by_text("**bold**")).to_be_hidden()
+
+
+def test_a_network_that_goes_and_comes_back_costs_nothing(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    page.context.set_offline(True)
+    page.keyboard.press("b")
+    expect(page.locator(".toast")).to_contain_text("sent again by itself")
+    assert said(site, desk) == []
+    page.context.set_offline(False)
+    expect(page.locator("[data-hook=today]")).to_have_text("1 today")
+    expect(page.locator(".toast")).to_have_count(0)
+    assert said(site, desk) == [("B",)]
+    visit.errors.clear()  # The connection that was cut.
+
+
+def test_a_report_leads_to_the_next_pair(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    first = page.locator("[data-hook=message]").inner_text()
+    page.get_by_text("Report this prompt").click()
+    page.get_by_label("What is wrong with it?").select_option("private")
+    page.get_by_role("button", name="Report and skip").click()
+    expect(page.locator("[data-hook=message]")).not_to_have_text(first)
+    query = "SELECT reason FROM annotate_promptreport WHERE project_id = ?"
+    assert site.rows(query, desk.project) == [("private",)]

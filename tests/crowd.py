@@ -1,0 +1,111 @@
+"""Tens of thousands of judgments in some seconds, for tests of how pages grow."""
+
+import random
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Max, Model
+
+from annotate.models import Choice, Comparison, Judgment, Project, Prompt, Response, Role, Slot
+from annotate.services.content import policy_author
+from tests.cast import join, make_user
+
+
+def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, rounds: int = 10, seed: int = 0) -> None:
+    """``judgments`` by ``people`` over the 29 days before ``now``; 15% of the comparisons are judged by three."""
+    rng = random.Random(seed)
+    crowd = [make_user(f"annotator{number}") for number in range(people)]
+    for person in crowd:
+        join(project, person, Role.ANNOTATOR)
+    author = policy_author(project=project, number=1, name="policy 1")
+    asked = [comparison for comparison in range(judgments) for _ in range(3 if rng.random() < 0.15 else 1)][:judgments]
+    pairs = asked[-1] + 1
+    prompts, responses, comparisons, slots = (_next_id(model) for model in (Prompt, Response, Comparison, Slot))
+
+    some_prompt = Prompt(project=project, messages=[{"role": "user", "content": "Where is it?"}], split="train")
+    _insert(some_prompt, ({"id": prompts + n, "sha256": f"{n:064x}"} for n in range(pairs)), now)
+    some_response = Response(author=author)
+    _insert(
+        some_response,
+        ({"id": responses + n, "prompt_id": prompts + n // 2, "text": _text(n, rng), "sha256": f"{n:064x}"}
+         for n in range(2 * pairs)),
+        now,
+    )  # fmt: skip
+    some_comparison = Comparison(project=project, split="train")
+    _insert(
+        some_comparison,
+        ({"id": comparisons + n, "prompt_id": prompts + n, "first_id": responses + 2 * n,
+          "second_id": responses + 2 * n + 1, "round": 1 + n * rounds // pairs} for n in range(pairs)),
+        now,
+    )  # fmt: skip
+    # The judgments of one comparison lie side by side, so that turns give it different people.
+    turns = [(n, comparisons + pair, crowd[n % people].pk) for n, pair in enumerate(asked)]
+    some_slot = Slot(project=project, kind=Slot.Kind.PAIR, state=Slot.State.DONE)
+    _insert(
+        some_slot,
+        ({"id": slots + n, "comparison_id": pair, "annotator_id": who, "submit_id": _uuid(rng)}
+         for n, pair, who in turns),
+        now,
+    )  # fmt: skip
+    some_judgment = Judgment(project=project)
+    _insert(
+        some_judgment,
+        (
+            {
+                "comparison_id": pair,
+                "annotator_id": who,
+                "slot_id": slots + n,
+                "client_id": _uuid(rng),
+                "created_at": _stored(now - timedelta(days=29 - 29 * n // judgments)),
+                "active_ms": rng.randrange(1500, 90_000),
+                **_choice(responses + 2 * (pair - comparisons), rng),
+            }
+            for n, pair, who in turns
+        ),
+        now,
+    )
+
+
+def _choice(first: int, rng: random.Random) -> dict[str, Any]:
+    choice = rng.choices([Choice.A, Choice.B, Choice.TIE, Choice.BOTH_BAD], [45, 35, 12, 8])[0]
+    swapped = rng.random() < 0.5
+    left, right = (first + 1, first) if swapped else (first, first + 1)
+    preferred = {Choice.A: left, Choice.B: right}.get(choice)
+    return {"choice": choice.value, "swapped": swapped, "preferred_id": preferred}
+
+
+def _text(number: int, rng: random.Random) -> str:
+    text = f"Answer {number}. " + "It is on its way. " * rng.randrange(2, 25)
+    return f"- {text}" if rng.random() < 0.2 else text
+
+
+def _uuid(rng: random.Random) -> str:
+    return uuid.UUID(int=rng.getrandbits(128)).hex
+
+
+def _stored(when: datetime) -> str:
+    return str(connection.ops.adapt_datetimefield_value(when))
+
+
+def _next_id(model: type[Model]) -> int:
+    return (model._default_manager.aggregate(Max("pk"))["pk__max"] or 0) + 1
+
+
+def _insert(like: Model, rows: Iterable[dict[str, Any]], now: datetime) -> None:
+    """Rows that equal ``like`` but for some columns, whose values are given as SQLite stores them.
+
+    ``bulk_create`` prepares every value of every row by itself, which takes half a minute for so many.
+    """
+    common = {
+        str(field.column): field.get_db_prep_save(field.value_from_object(like), connection)
+        for field in like._meta.concrete_fields
+    }
+    common["created_at"] = _stored(now)
+    columns = [column for column in common if column != "id" or not isinstance(like, Judgment)]
+    sql = f"INSERT INTO {like._meta.db_table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
+    connection.ensure_connection()
+    values = ([(common | row)[column] for column in columns] for row in rows)
+    connection.connection.executemany(sql, values)

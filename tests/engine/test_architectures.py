@@ -1,0 +1,139 @@
+"""Any local model folder works through the same code, also without a chat template or a padding token."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.kit import FAST, messages, pairs, sample_here, score_here, train_here
+from training.engine import rundir
+from training.engine.job import Failure, Job
+from training.engine.models import load_tokenizer
+from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, TrainSpec
+
+
+def tokenizer_of(starter: Path, **changes: Any) -> Any:
+    """The starter's BPE with other special tokens and template."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(starter / "tokenizer.json")), **changes)
+
+
+def gpt2(starter: Path, folder: Path) -> Path:
+    """GPT-2-shaped: no chat template, no padding token, dropout in the base, absolute positions, tied embeddings."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = tokenizer_of(starter, eos_token="</s>", bos_token="</s>")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=256, bos_token_id=1, eos_token_id=1
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def qwen(starter: Path, folder: Path, poison: str = "") -> Path:
+    """Qwen-shaped: grouped query attention, ChatML, untied embeddings. `poison`: text whose tokens embed as NaN."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = tokenizer_of(
+        starter,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=(
+            "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+        ),
+    )
+    torch.manual_seed(0)
+    model = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            tie_word_embeddings=False,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    if poison:
+        with torch.no_grad():
+            model.get_input_embeddings().weight[tokenizer.encode(poison, add_special_tokens=False)] = float("nan")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("make", [gpt2, qwen])
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_another_architecture_trains_samples_and_scores(
+    starter: Path, tmp_path: Path, make: Callable[[Path, Path], Path], method: str
+) -> None:
+    model = str(make(starter, tmp_path / "model"))
+    rows = pairs(8)
+    if method == "kto":
+        rows = [
+            {"id": r["id"], "messages": r["messages"], "completion": r["chosen"], "label": r["id"] % 2 == 0}
+            for r in rows
+        ]
+    job = train_here(tmp_path / "t", TrainSpec(method=method, model=model, **FAST), rows)
+    assert job.about["reference"]["max_difference"] < 1e-2
+    adapter = str(tmp_path / "t" / "adapter")
+    prompts = [{"id": i, "messages": messages("Hi. " * (i + 1))} for i in range(4)]
+    spec = {"model": ModelRef(model, "", adapter), "n": 1, "temperature": 0, "max_new_tokens": 8, "device": "cpu"}
+    _, batch = sample_here(tmp_path / "b", SampleSpec(batch_size=4, **spec), prompts)
+    _, single = sample_here(tmp_path / "1", SampleSpec(batch_size=1, **spec), prompts)
+    assert batch == single
+    score_spec = ScoreSpec(policy=ModelRef(model, "", adapter), max_new_tokens=8, device="cpu")
+    held_out = [{"kind": "pair", **row} for row in pairs(4, seed=7)]
+    scored = score_here(
+        tmp_path / "s", score_spec, held_out + [{"kind": "prompt", **p, "id": f"p{p['id']}"} for p in prompts]
+    )
+    assert scored.metrics["heldout_n"] == 4
+    assert scored.metrics["kl_n"] == 4
+
+
+def test_a_model_without_template_or_padding_gets_both_and_says_so(starter: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    job = Job(tmp_path / "run")
+    chat = load_tokenizer(ModelRef(str(gpt2(starter, tmp_path / "model"))), job)
+    assert [event["kind"] for event in rundir.read_events(tmp_path / "run")] == ["warning", "warning"]
+    prompt, [answer] = chat.split([{"role": "system", "content": "S"}, *messages(" Hi </s> there ")], ["Fine."])
+    assert chat.tokenizer.decode(prompt) == "System: S\nUser: Hi <\u2060/s> there\nAssistant:"
+    assert chat.tokenizer.decode(answer) == " Fine.</s>\n"
+
+
+def test_nan_in_the_middle_of_training_fails_and_publishes_nothing(starter: Path, tmp_path: Path) -> None:
+    model = str(qwen(starter, tmp_path / "model", poison="Ω"))
+    rows = pairs(12)
+    rows[7]["chosen"] = "Ω"  # not among the first rows, on which the reference is measured
+    with pytest.raises(Failure) as caught:
+        train_here(tmp_path / "run", TrainSpec(method="dpo", model=model, epochs=3, **FAST), rows)
+    assert caught.value.code == "not_finite"
+    assert "is nan at step" in caught.value.message
+    assert not (tmp_path / "run" / "adapter").exists()
+    assert all(
+        math.isfinite(value)
+        for step in rundir.read_events(tmp_path / "run")
+        for value in step.get("values", {}).values()
+    )
+
+
+def test_a_reference_of_nan_is_found_before_the_first_step(starter: Path, tmp_path: Path) -> None:
+    model = str(qwen(starter, tmp_path / "model", poison="Ω"))
+    rows = pairs(12)
+    rows[1]["rejected"] = "Ω"
+    with pytest.raises(Failure) as caught:
+        train_here(tmp_path / "run", TrainSpec(method="dpo", model=model, **FAST), rows)
+    assert caught.value.code == "not_finite"
+    assert not [event for event in rundir.read_events(tmp_path / "run") if event["kind"] == "metric"]

@@ -1,0 +1,196 @@
+"""Annotators that race each other in a process of their own: ``python -m tests.jobs.judging_driver VERB JSON``.
+
+Run with the environment of the site whose database it shall use. Each verb prints one line of JSON.
+"""
+
+import json
+import os
+import random
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.db import connection, connections  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from annotate.models import Choice, Judgment, Project, Slot, User  # noqa: E402
+from annotate.services.content import NewResponse, add_responses, form_comparisons, policy_author  # noqa: E402
+from annotate.services.judging import Conflict, Saved, claim_slot, claimable, record_judgment  # noqa: E402
+from annotate.services.projects import create_project  # noqa: E402
+from tests.cast import join, make_prompt, make_user  # noqa: E402
+
+
+def setup(annotators: int, prompts: int, overlap: int = 1) -> dict[str, Any]:
+    """A project with one comparison of each prompt."""
+    project = create_project(
+        name="Race", created_by=make_user("alice"), guideline_text="Be fast.", overlap=overlap, lease_minutes=30
+    )
+    people = [make_user(f"annotator{number}") for number in range(annotators)]
+    for person in people:
+        join(project, person)
+    ids = [make_prompt(project).pk for _ in range(prompts)]
+    author = policy_author(project=project, number=0, name="base")
+    add_responses(
+        author=author, round=1, responses=[NewResponse(pk, f"{side} answer") for pk in ids for side in ("one", "other")]
+    )
+    made = form_comparisons(project=project, round=1, prompt_ids=ids, per_prompt=1, rng=random.Random(1))
+    return {"project": project.pk, "people": [person.pk for person in people], "comparisons": made}
+
+
+def judge_all(project: int, people: list[int], seed: int) -> dict[str, Any]:
+    """Each person in a thread, until there is nothing left for them: how many judgments each one saved."""
+    start = threading.Barrier(len(people))
+
+    def work(person: int) -> int:
+        where, who = Project.objects.get(pk=project), User.objects.get(pk=person)
+        rng = random.Random(f"{seed} {person}")
+        saved = 0
+        start.wait()
+        while slot := claim_slot(project=where, annotator=who, kind="pair", now=timezone.now(), rng=rng):
+            outcome = record_judgment(
+                project=where,
+                annotator=who,
+                slot_id=slot.pk,
+                client_id=slot.submit_id,
+                choice=rng.choice([Choice.A, Choice.B, Choice.TIE]),
+                now=timezone.now(),
+            )
+            if not isinstance(outcome, Saved) or outcome.repeated:
+                raise RuntimeError(f"a fresh slot answered {outcome}")
+            saved += 1
+        return saved
+
+    return {"saved": _in_threads(work, people)}
+
+
+def same_submit(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """The first person's every submit comes from four threads at once; with every third, one thread says otherwise."""
+    where, who = Project.objects.get(pk=project), User.objects.get(pk=people[0])
+    rounds = []
+    for number in range(times):
+        slot = claim_slot(project=where, annotator=who, kind="pair", now=timezone.now(), rng=random.Random(number))
+        if slot is None:
+            break
+        choices = ["A", "A", "A", "B" if number % 3 == 0 else "A"]
+        start = threading.Barrier(len(choices))
+
+        def submit(choice: str, slot: Slot = slot, start: threading.Barrier = start) -> str:
+            start.wait()
+            outcome = record_judgment(
+                project=where, annotator=who, slot_id=slot.pk, client_id=slot.submit_id, choice=choice,
+                now=timezone.now(),
+            )  # fmt: skip
+            if isinstance(outcome, Saved):
+                return "repeated" if outcome.repeated else "saved"
+            return "conflict" if isinstance(outcome, Conflict) else "gone"
+
+        rounds.append({"choices": choices, "outcomes": _in_threads(submit, choices)})
+    return {"rounds": rounds}
+
+
+def late_holders(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """A lease runs out: at one moment its holder submits, and somebody else asks for work."""
+    where = Project.objects.get(pk=project)
+    holder, other = User.objects.get(pk=people[0]), User.objects.get(pk=people[1])
+    outcomes = []
+    for number in range(times):
+        now = timezone.now()
+        slot = claim_slot(project=where, annotator=holder, kind="pair", now=now, rng=random.Random(number))
+        if slot is None:
+            break
+        # The only one left for the other person.
+        Slot.objects.filter(project=project, state=Slot.State.OPEN).update(state=Slot.State.WITHDRAWN)
+        later = now + timedelta(hours=1)
+        start = threading.Barrier(2)
+
+        def act(role: str, slot: Slot = slot, later: Any = later, start: threading.Barrier = start) -> str:
+            start.wait()
+            if role == "holder":
+                outcome = record_judgment(
+                    project=where, annotator=holder, slot_id=slot.pk, client_id=slot.submit_id, choice="A", now=later
+                )
+                return type(outcome).__name__
+            taken = claim_slot(project=where, annotator=other, kind="pair", now=later, rng=random.Random(1))
+            return "nothing" if taken is None else "taken"
+
+        outcomes.append(_in_threads(act, ["holder", "other"]))
+        Slot.objects.filter(pk=slot.pk, state=Slot.State.LEASED).update(state=Slot.State.WITHDRAWN)
+        Slot.objects.filter(project=project, state=Slot.State.WITHDRAWN, annotator=None).update(state=Slot.State.OPEN)
+    return {"outcomes": outcomes}
+
+
+def report(project: int) -> dict[str, Any]:
+    """What is in the tables in the end."""
+    slots = Slot.objects.filter(project=project)
+    return {
+        "states": sorted(slots.values_list("state", flat=True)),
+        "judged_slots": sorted(Judgment.objects.filter(project=project).values_list("slot_id", flat=True)),
+        "slots": sorted(slots.values_list("pk", flat=True)),
+        "pairs": sorted(Judgment.objects.filter(project=project).values_list("comparison_id", "annotator_id")),
+        "swapped": Judgment.objects.filter(project=project, swapped=True).count(),
+        "wrong_sides": sum(
+            judgment.preferred_id
+            != {
+                "A": judgment.comparison.second_id if judgment.swapped else judgment.comparison.first_id,
+                "B": judgment.comparison.first_id if judgment.swapped else judgment.comparison.second_id,
+            }.get(judgment.choice)
+            for judgment in Judgment.objects.filter(project=project).select_related("comparison")
+        ),
+    }
+
+
+def plan(slots: int) -> dict[str, Any]:
+    """How the database finds the next slots when nearly all of very many are done: its plan, in its own words."""
+    made = setup(annotators=1, prompts=300)
+    project, person = Project.objects.get(pk=made["project"]), User.objects.get(pk=made["people"][0])
+    comparisons = list(project.comparisons.all())
+    Slot.objects.bulk_create(
+        (
+            Slot(
+                project=project,
+                kind=Slot.Kind.PAIR,
+                comparison=comparisons[number % len(comparisons)],
+                state=Slot.State.OPEN if number % 100 == 0 else Slot.State.WITHDRAWN,
+                submit_id=uuid.uuid4(),
+            )
+            for number in range(slots)
+        ),
+        batch_size=2000,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    queue = claimable(project=project, annotator=person, kind="pair", now=timezone.now())
+    return {"plan": queue.values_list("pk", "priority")[:12].explain()}
+
+
+def _in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    def closing(item: Any) -> Any:
+        try:
+            return work(item)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(items)) as pool:
+        return list(pool.map(closing, items))
+
+
+VERBS = {
+    "setup": setup,
+    "judge_all": judge_all,
+    "same_submit": same_submit,
+    "late_holders": late_holders,
+    "report": report,
+    "plan": plan,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -1,0 +1,60 @@
+"""The loop, once around, of nothing but real parts: sample, judge, train, score, sample again from the new policy."""
+
+import pytest
+
+from annotate.models import Comparison, Response, Slot
+from tests.jobs.harness import SHORT, Site, judge_everything, newest_run, open_project
+from training.engine import rundir
+from training.models import Loop, Policy, Round
+from training.queries.runs import accounting
+from training.services.runs import start_run
+
+
+def queue(loop: Loop, round_number: int) -> int:
+    return Slot.objects.filter(project=loop.project, state="open", comparison__round=round_number).count()
+
+
+def go_round(site: Site) -> None:
+    loop = open_project(site)
+    site.start_worker("gpu")
+    site.wait_for(lambda: queue(loop, 1) >= loop.queue_target)
+    assert set(Response.objects.values_list("author__name", flat=True)) == {"base"}
+    assert {"temperature", "top_p", "max_new_tokens", "seed", "index"} <= set(Response.objects.all()[0].sampling)
+    assert Comparison.objects.filter(split="reserved").exists()
+    judged = judge_everything(loop.project)
+    assert judged >= loop.queue_target
+
+    loop.refresh_from_db()
+    run = start_run(loop=loop, method="dpo", settings=SHORT, started_by=loop.project.created_by, reason="test")
+    site.wait_for(lambda: newest_run().state == "finished")
+    run = newest_run()
+    shown = accounting(run)
+    assert shown.used + shown.skipped_total == shown.total == judged
+    assert shown.pending == 0
+    policy = Policy.objects.get(number=1)
+    assert policy.run == run
+    assert rundir.verify_manifest(site.home / policy.adapter_path, policy.manifest_sha256)
+    assert policy.scored_at is not None
+    assert policy.metrics["heldout_n"] > 0
+    assert policy.metrics["kl_per_response"] is not None
+    assert len(run.result["before_after"]) == 6
+    assert run.events.filter(kind="metric").exists()
+    assert policy.guard_failures == []
+
+    loop.refresh_from_db()
+    assert loop.sampler == policy
+    assert list(Round.objects.filter(closed_at__isnull=True).values_list("number", "policy__number")) == [(2, 1)]
+    site.wait_for(lambda: queue(loop, 2) >= loop.queue_target)
+    authors = Response.objects.filter(round=2).values_list("author__name", flat=True)
+    assert set(authors) == {"policy 1"}
+    assert queue(loop, 1) == 0
+
+
+@pytest.mark.timeout(300)
+def test_the_loop_goes_round_on_sqlite_and_files(site: Site) -> None:
+    go_round(site)
+
+
+@pytest.mark.timeout(300)
+def test_the_loop_goes_round_on_postgresql_and_redis(served_site: Site) -> None:
+    go_round(served_site)

@@ -1,0 +1,100 @@
+"""Many annotators at once, in several processes, on SQLite and on PostgreSQL: nothing twice, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Database:
+    """An empty, migrated database of a site of its own, and the driver that works on it."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self._env = env
+        done = subprocess.run(
+            [sys.executable, "manage.py", "migrate", "-v0"],
+            cwd=ROOT,
+            env=env,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+    def start(self, verb: str, **arguments: Any) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "tests.jobs.judging_driver", verb, json.dumps(arguments)]
+        return subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def run(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        return self.result(self.start(verb, **arguments))
+
+    @staticmethod
+    def result(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err.decode()[-4000:]
+        return dict(json.loads(out))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
+    env = {**clean, "PAIRLOOP_HOME": str(tmp_path), "PAIRLOOP_LOG_LEVEL": "ERROR"}
+    env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+    if request.param == "postgresql":
+        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+    return Database(env)
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_eight_annotators_in_four_processes_judge_every_slot_exactly_once(database: Database, overlap: int) -> None:
+    made = database.run("setup", annotators=8, prompts=200 // overlap, overlap=overlap)
+    people = made["people"]
+    crews = [
+        database.start("judge_all", project=made["project"], people=people[first : first + 2], seed=first)
+        for first in range(0, 8, 2)
+    ]
+    saved = [count for crew in crews for count in database.result(crew)["saved"]]
+    found = database.run("report", project=made["project"])
+    assert sum(saved) == 200
+    assert min(saved) > 0
+    assert found["states"] == ["done"] * 200
+    assert found["judged_slots"] == found["slots"]
+    assert len({tuple(pair) for pair in found["pairs"]}) == 200
+    assert found["wrong_sides"] == 0
+    assert 60 < found["swapped"] < 140  # a fair coin: 100, give or take 7
+
+
+def test_the_same_submit_from_four_threads_at_once_is_saved_once(database: Database) -> None:
+    made = database.run("setup", annotators=1, prompts=40)
+    rounds = database.run("same_submit", project=made["project"], people=made["people"], times=40)["rounds"]
+    assert len(rounds) == 40
+    for entry in rounds:
+        assert entry["outcomes"].count("saved") == 1
+        winner = entry["choices"][entry["outcomes"].index("saved")]
+        for choice, outcome in zip(entry["choices"], entry["outcomes"], strict=True):
+            assert outcome in ({"saved", "repeated"} if choice == winner else {"conflict"})
+    found = database.run("report", project=made["project"])
+    assert len(found["judged_slots"]) == len(set(found["judged_slots"])) == 40
+
+
+def test_a_late_submit_and_a_new_claim_never_both_win(database: Database) -> None:
+    made = database.run("setup", annotators=2, prompts=30)
+    outcomes = database.run("late_holders", project=made["project"], people=made["people"], times=30)["outcomes"]
+    assert len(outcomes) == 30
+    assert {tuple(outcome) for outcome in outcomes} <= {("Saved", "nothing"), ("Gone", "taken")}
+
+
+def test_the_next_slot_is_found_through_the_index_of_what_is_open(database: Database) -> None:
+    plan = database.run("plan", slots=20_000)["plan"]
+    assert "slot_queue" in plan, plan
+    # Neither a walk over everything nor a sort of what was found.
+    assert "Seq Scan on annotate_slot" not in plan, plan
+    assert "SCAN annotate" not in plan, plan
+    assert "Sort" not in plan, plan
+    assert "TEMP B-TREE" not in plan, plan

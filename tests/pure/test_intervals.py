@@ -1,0 +1,52 @@
+"""Intervals are the textbook's, and nothing counted gives nothing claimed."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from annotate.stats.intervals import mean, wilson
+
+
+def by_hand(hits: int, n: int) -> tuple[float, float]:
+    z, p = 1.959963984540054, hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return centre - half, centre + half
+
+
+@given(st.integers(1, 5000), st.floats(0, 1))
+def test_wilson_is_the_textbooks_formula(n: int, share: float) -> None:
+    hits = round(share * n)
+    found = wilson(hits, n)
+    low, high = by_hand(hits, n)
+    assert found.low == pytest.approx(max(low, 0), abs=1e-9)
+    assert found.high == pytest.approx(min(high, 1), abs=1e-9)
+
+
+def test_nothing_counted_claims_nothing() -> None:
+    assert wilson(0, 0).value is None
+    assert not wilson(0, 0).excludes(0.5)
+    assert mean([]).value is None
+    assert mean([2.0]).low is None
+
+
+def test_a_clear_bias_excludes_one_half_and_a_small_one_does_not() -> None:
+    assert wilson(90, 100).excludes(0.5)
+    assert not wilson(52, 100).excludes(0.5)
+
+
+def test_more_hits_than_tries_is_an_error() -> None:
+    with pytest.raises(ValueError, match="5 of 3"):
+        wilson(5, 3)
+
+
+def test_the_mean_has_students_interval() -> None:
+    found = mean([1, 2, 3, 4, 5])
+    assert (found.value, found.low, found.high) == (
+        3.0,
+        pytest.approx(1.0368, abs=1e-4),
+        pytest.approx(4.9632, abs=1e-4),
+    )
+    assert mean([2, 2, 2]).low == 2

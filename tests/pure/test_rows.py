@@ -1,0 +1,146 @@
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from annotate.records import Answer, JudgmentRecord, RatingRecord
+from training.rows import SKIP_REASONS, dpo_rows, kto_rows, rows_sha256, shortcoming
+
+WHEN = datetime(2026, 11, 21, tzinfo=UTC)
+ASK = [{"role": "user", "content": "Where is my parcel?"}]
+KIND = Answer(id=1, text="On its way, sorry for the wait.", author="base", author_kind="policy", policy=0)
+CURT = Answer(id=2, text="Wait.", author="base", author_kind="policy", policy=0)
+
+
+def judgment(pk: int = 7, choice: str = "A", **fields: object) -> JudgmentRecord:
+    made = JudgmentRecord(
+        id=pk,
+        client_id=f"00000000-0000-0000-0000-{pk:012}",
+        project=1,
+        comparison=pk,
+        purpose="collect",
+        prompt=3,
+        prompt_sha256="00",
+        split="train",
+        messages=ASK,
+        a=KIND,
+        b=CURT,
+        choice=choice,
+        strength=None,
+        skip_reason="unclear" if choice == "skip" else "",
+        rationale="",
+        tags=[],
+        swapped=False,
+        annotator="ann-0001",
+        guideline_version=1,
+        round=1,
+        active_seconds=2.5,
+        shown_at=WHEN,
+        created_at=WHEN,
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def rating(pk: int = 5, value: str = "up", **fields: object) -> RatingRecord:
+    made = RatingRecord(
+        id=pk,
+        client_id=f"00000000-0000-0000-0000-{pk:012}",
+        project=1,
+        prompt=3,
+        prompt_sha256="00",
+        split="train",
+        messages=ASK,
+        answer=KIND,
+        value=value,
+        skip_reason="",
+        rationale="",
+        tags=[],
+        annotator="ann-0001",
+        guideline_version=1,
+        round=1,
+        active_seconds=None,
+        shown_at=None,
+        created_at=WHEN,
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def test_a_preference_becomes_a_row_with_what_the_annotator_chose() -> None:
+    made = dpo_rows([judgment(choice="B")])
+    assert made.rows == [{"id": "j7", "messages": ASK, "chosen": CURT.text, "rejected": KIND.text}]
+    assert made.items[0].row_ids == ("j7",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"choice": "tie"}, "tie"),
+        ({"choice": "both_bad"}, "both_bad"),
+        ({"choice": "skip"}, "skip"),
+        ({"split": "reserved"}, "reserved"),
+        ({"purpose": "duel", "split": "reserved"}, "duel"),
+        ({"purpose": "gold"}, "gold"),
+        ({"purpose": "recheck"}, "recheck"),
+        ({"messages": []}, "no_messages"),
+        ({"b": replace(CURT, text=" \n")}, "empty"),
+        ({"b": replace(CURT, text=KIND.text + "\n")}, "identical"),
+    ],
+)
+def test_what_teaches_no_preference_is_skipped_for_a_reason_that_has_words(fields: dict, reason: str) -> None:
+    made = dpo_rows([judgment(**fields)])
+    assert made.rows == []
+    assert made.items[0].skip_reason == reason
+    assert reason in SKIP_REASONS
+
+
+def test_every_decision_is_accounted_for_once() -> None:
+    judgments = [judgment(1), judgment(2, "tie"), judgment(3, "B"), judgment(4, split="reserved")]
+    ratings = [rating(1), rating(2, "skip")]
+    for made in (dpo_rows(judgments, ratings), kto_rows(judgments, ratings)):
+        assert sorted((item.kind, item.id) for item in made.items) == [
+            *(("judgment", pk) for pk in (1, 2, 3, 4)),
+            *(("rating", pk) for pk in (1, 2)),
+        ]
+        used = [item for item in made.items if item.row_ids]
+        assert len(used) + made.skipped.total() == 6
+        assert sorted(row["id"] for row in made.rows) == sorted(row for item in used for row in item.row_ids)
+
+
+def test_kto_takes_a_judged_pair_apart() -> None:
+    made = kto_rows([judgment(choice="B")], [])
+    assert [(row["completion"], row["label"]) for row in made.rows] == [(KIND.text, False), (CURT.text, True)]
+
+
+def test_both_bad_is_two_bad_answers_for_kto() -> None:
+    made = kto_rows([judgment(choice="both_bad")], [])
+    assert [row["label"] for row in made.rows] == [False, False]
+
+
+def test_kto_learns_from_thumbs() -> None:
+    made = kto_rows([], [rating(1, "up"), rating(2, "down"), rating(3, "skip"), rating(4, split="reserved")])
+    assert [(row["id"], row["label"]) for row in made.rows] == [("r1", True), ("r2", False)]
+    assert made.skipped == {"skip": 1, "reserved": 1}
+
+
+def test_the_hash_is_of_the_content_and_the_order() -> None:
+    one = dpo_rows([judgment(1), judgment(2)])
+    assert one.sha256 == rows_sha256([json.loads(json.dumps(row)) for row in one.rows])
+    assert one.sha256 != dpo_rows([judgment(2), judgment(1)]).sha256
+    assert one.sha256 != dpo_rows([judgment(1), judgment(2, "B")]).sha256
+
+
+def test_too_few_rows_are_told_with_what_was_left_out_and_what_to_do() -> None:
+    message = shortcoming("dpo", dpo_rows([judgment(1), judgment(2, "tie"), judgment(3, "tie")]), min_rows=8)
+    assert "1 of at least 8" in message
+    assert "2 judged a tie" in message
+    assert "Judge at least 7 more" in message
+
+
+def test_one_sided_thumbs_are_refused_with_what_to_do() -> None:
+    ups = kto_rows([], [rating(pk, "up") for pk in range(1, 9)])
+    downs = kto_rows([], [rating(pk, "down") for pk in range(1, 9)])
+    assert "Rate some answers down" in shortcoming("kto", ups, min_rows=8)
+    assert "Rate some answers up" in shortcoming("kto", downs, min_rows=8)
+    mixed = kto_rows([], [rating(pk, "up" if pk % 2 else "down") for pk in range(1, 9)])
+    assert shortcoming("kto", mixed, min_rows=8) == ""

@@ -1,0 +1,68 @@
+"""Every setting is documented, and nonsense in one is refused with a sentence that says what to write."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text()
+
+
+def settings_with(tmp_path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PAIRLOOP_")}
+    return subprocess.run(
+        [sys.executable, "-c", "import config.settings as s; print(s.DATABASES['default'])"],
+        cwd=ROOT,
+        env={**clean, "PAIRLOOP_HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_variable_that_the_settings_read_is_on_the_page_and_no_other() -> None:
+    read = set(re.findall(r"PAIRLOOP_[A-Z_]+", (ROOT / "config" / "settings.py").read_text()))
+    documented = set(re.findall(r"^\| `(PAIRLOOP_[A-Z_]+)`", PAGE, re.MULTILINE))
+    assert read == documented
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "advice"),
+    [
+        ("PAIRLOOP_TICK_SECONDS", "soon", "whole number from 1"),
+        ("PAIRLOOP_JOB_LEASE_SECONDS", "0", "whole number from 2"),
+        ("PAIRLOOP_DEBUG", "maybe", "1 or 0"),
+        ("PAIRLOOP_DATABASE_URL", "mysql://x/y", "postgres://"),
+        ("PAIRLOOP_BROKER_URL", "amqp://x", "redis://"),
+        ("PAIRLOOP_SECRET_KEY", "short", "at least 50"),
+        ("PAIRLOOP_TRUSTED_ORIGINS", "pairloop.example.org", "https://"),
+        ("PAIRLOOP_LOG_LEVEL", "chatty", "INFO"),
+        ("PAIRLOOP_TIME_ZONE", "Mars/Olympus", "Europe/Berlin"),
+    ],
+)
+def test_nonsense_stops_the_process_and_says_what_to_write(tmp_path: Path, name: str, value: str, advice: str) -> None:
+    done = settings_with(tmp_path, **{name: value})
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert name in last
+    assert advice in last
+
+
+def test_the_secret_key_is_made_once_and_only_we_may_read_it(tmp_path: Path) -> None:
+    assert settings_with(tmp_path).returncode == 0
+    key = tmp_path / "secret-key"
+    first = key.read_text()
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert settings_with(tmp_path).returncode == 0
+    assert key.read_text() == first
+    assert len(first) >= 50
+
+
+def test_sqlite_gets_immediate_transactions_and_full_synchronisation(tmp_path: Path) -> None:
+    out = settings_with(tmp_path).stdout
+    assert "IMMEDIATE" in out
+    assert "synchronous=FULL" in out

@@ -1,0 +1,240 @@
+"""Every address of the site, as everyone who might open it. An address that is not in the table fails the test."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from django.conf import settings
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from annotate.models import Membership, Project, PromptImport, Retraction, Role, User
+from annotate.services.people import create_invite
+from tests.cast import make_comparison, make_judgment, make_prompt
+from training.services.loops import ensure_loop
+from training.services.runs import start_run
+
+SIGN_IN, MISSING, FORBIDDEN, OPEN = "sign in first", "404", "403", "open"
+
+# What each of them gets: nobody (not signed in), charlie (a stranger), bob (annotates), lea (leads), alice (owns).
+Outcomes = tuple[str, str, str, str, str]
+FOR_ALL: Outcomes = (OPEN, OPEN, OPEN, OPEN, OPEN)
+SIGNED_IN: Outcomes = (SIGN_IN, OPEN, OPEN, OPEN, OPEN)
+STAFF: Outcomes = (SIGN_IN, FORBIDDEN, FORBIDDEN, FORBIDDEN, OPEN)
+MEMBERS: Outcomes = (SIGN_IN, MISSING, OPEN, OPEN, OPEN)
+LEADS: Outcomes = (SIGN_IN, MISSING, FORBIDDEN, OPEN, OPEN)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Who may read and who may send; None where the method itself is refused with 405."""
+
+    get: Outcomes | None = None
+    post: Outcomes | None = None
+    # Arguments beside project_id: names of what `world` made.
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+MEMBER = {"member_id": "member"}
+RUN = {"number": "run"}
+COMPARISON = {"comparison_id": "comparison"}
+TABLE: dict[str, Page] = {
+    "account_login": Page(FOR_ALL, FOR_ALL),
+    "account_logout": Page(FOR_ALL, FOR_ALL),
+    "account_inactive": Page(FOR_ALL, None),
+    "account_change_password": Page(SIGNED_IN, SIGNED_IN),
+    "annotate:home": Page(SIGNED_IN, None),
+    "annotate:new_project": Page(STAFF, STAFF),
+    "annotate:project": Page(MEMBERS, None),
+    "annotate:judge": Page(MEMBERS, MEMBERS),
+    "annotate:thumbs": Page(MEMBERS, MEMBERS),
+    "annotate:stop": Page(None, MEMBERS),
+    "annotate:undo": Page(None, MEMBERS),
+    "annotate:report": Page(None, MEMBERS),
+    "annotate:acknowledge": Page(None, MEMBERS),
+    "annotate:history": Page(MEMBERS, None),
+    # One's own decisions only: another member's is missing (test_judging_history).
+    "annotate:change": Page(
+        (SIGN_IN, MISSING, OPEN, MISSING, MISSING),
+        (SIGN_IN, MISSING, OPEN, MISSING, MISSING),
+        {"kind": "pair", "decision_id": "judgment"},
+    ),
+    "annotate:prompts": Page(LEADS, None),
+    "annotate:new_import": Page(LEADS, LEADS),
+    "annotate:prompt_import": Page(LEADS, None, {"import_id": "import"}),
+    "annotate:people": Page(LEADS, None),
+    "annotate:member": Page(LEADS, None, MEMBER),
+    "annotate:change_role": Page(None, LEADS, MEMBER),
+    "annotate:change_quota": Page(None, LEADS, MEMBER),
+    "annotate:pause": Page(None, LEADS, MEMBER),
+    "annotate:resume": Page(None, LEADS, MEMBER),
+    "annotate:remove": Page(None, LEADS, MEMBER),
+    "annotate:new_invite": Page(None, LEADS),
+    "annotate:revoke_invite": Page(None, LEADS, {"invite_id": "invite"}),
+    "annotate:guideline": Page(MEMBERS, None),
+    "annotate:guideline_version": Page(MEMBERS, None, {"version": "version"}),
+    "annotate:edit_guideline": Page(LEADS, LEADS),
+    "annotate:dashboard": Page(LEADS, None),
+    "annotate:dashboard_table": Page(LEADS, None, {"name": "table"}),
+    "annotate:quality": Page(LEADS, None),
+    "annotate:annotators_csv": Page(LEADS, None),
+    # bob's own page: another annotator's is for leads (test_quality_pages).
+    "annotate:annotator": Page(MEMBERS, None, {"user_id": "bob"}),
+    "annotate:review": Page(LEADS, None),
+    "annotate:resolve_reports": Page(None, LEADS, {"prompt_id": "prompt"}),
+    "annotate:comparison": Page(LEADS, None, COMPARISON),
+    "annotate:adjudicate": Page(None, LEADS, COMPARISON),
+    "annotate:make_gold": Page(None, LEADS, COMPARISON),
+    "annotate:retractions": Page(LEADS, None),
+    "annotate:retract": Page(None, LEADS),
+    "annotate:reverse_retraction": Page(None, LEADS, {"retraction_id": "retraction"}),
+    "annotate:audit": Page(LEADS, None),
+    "annotate:export": Page(LEADS, LEADS),
+    "annotate:settings": Page(LEADS, LEADS),
+    "annotate:invite": Page(FOR_ALL, FOR_ALL, {"token": "token"}),
+    "training:runs": Page(LEADS, None),
+    "training:start": Page(LEADS, LEADS),
+    "training:run": Page(LEADS, None, RUN),
+    "training:run_live": Page(LEADS, None, RUN),
+    "training:run_curve": Page(LEADS, None, RUN),
+    "training:run_results": Page(LEADS, None, RUN),
+    "training:cancel": Page(None, LEADS, RUN),
+    "training:policies": Page(LEADS, None),
+    "training:policy": Page(LEADS, None, {"number": "policy"}),
+    "training:loop": Page(LEADS, LEADS),
+    "training:now": Page(LEADS, None),
+    "training:sample": Page(None, LEADS),
+    "training:pause": Page(None, LEADS),
+}
+
+
+def addresses(
+    patterns: list[URLPattern | URLResolver], namespace: str = "", route: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Name and route of everything below, the admin's left out: it is not ours and has a test of its own."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            if pattern.namespace != "admin":
+                inner = f"{pattern.namespace}:" if pattern.namespace else namespace
+                yield from addresses(pattern.url_patterns, inner, route + str(pattern.pattern))
+        else:
+            yield f"{namespace}{pattern.name}", route + str(pattern.pattern)
+
+
+ADDRESSES = dict(addresses(get_resolver().url_patterns))
+
+
+@pytest.fixture
+def world(project: Project, bob: User, lea: User) -> dict[str, object]:
+    """One of each thing that an address can name."""
+    leads = Membership.objects.select_related("project", "user").get(project=project, user=lea)
+    invite, token = create_invite(by=leads, role=Role.ANNOTATOR)
+    for _ in range(12):
+        comparison = make_comparison(make_prompt(project), round=1)
+        judgment = make_judgment(comparison, bob)
+    loop = ensure_loop(project=project, base_model=str(settings.STARTER_DIR))
+    run = start_run(loop=loop, method="dpo", settings={}, started_by=None, reason="12 new judgments")
+    return {
+        "project_id": project.pk,
+        "member": Membership.objects.get(project=project, user=bob).pk,
+        "import": PromptImport.objects.create(project=project, name="x.jsonl", rows=0, imported=0).pk,
+        "invite": invite.pk,
+        "token": token,
+        "version": 1,
+        "bob": bob.pk,
+        "prompt": comparison.prompt_id,
+        "comparison": comparison.pk,
+        "retraction": Retraction.objects.create(project=project, annotator=bob, reason="spam", created_by=lea).pk,
+        "table": "days",
+        "pair": "pair",
+        "judgment": judgment.pk,
+        "run": run.number,
+        "policy": 0,
+    }
+
+
+def address(name: str, world: dict[str, object]) -> str:
+    arguments = {key: world[value] for key, value in TABLE[name].arguments.items()}
+    if "project_id" in ADDRESSES[name]:
+        arguments["project_id"] = world["project_id"]
+    return reverse(name, kwargs=arguments)
+
+
+def outcome(client: Client, method: str, url: str) -> str:
+    """The outcome of one request, and the database as it was before it."""
+    with transaction.atomic():
+        response = client.generic(method, url)
+        transaction.set_rollback(True)
+    if response.status_code == 302 and response["Location"].startswith(reverse("account_login")):
+        return SIGN_IN
+    # 422 is a form that came back, which only those see who may send it.
+    known = {404: MISSING, 403: FORBIDDEN, 422: OPEN}
+    return known.get(response.status_code, OPEN if response.status_code < 400 else str(response.status_code))
+
+
+def test_the_table_has_every_address_and_no_other() -> None:
+    assert set(ADDRESSES) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_everyone_gets_what_the_table_says(client: Client, world: dict[str, object], charlie: User, name: str) -> None:
+    url = address(name, world)
+    cast = [None, charlie, *(User.objects.get(username=username) for username in ("bob", "lea", "alice"))]
+    found: dict[str, list[str]] = {"GET": [], "POST": []}
+    for person in cast:
+        if person is not None:
+            client.force_login(person)
+        for method, outcomes in found.items():
+            outcomes.append(outcome(client, method, url))
+    assert tuple(found["GET"]) == (TABLE[name].get or ("405",) * 5)
+    assert tuple(found["POST"]) == (TABLE[name].post or ("405",) * 5)
+
+
+@pytest.mark.parametrize("name", [name for name, page in TABLE.items() if page.post])
+def test_nothing_is_accepted_without_a_csrf_token(world: dict[str, object], alice: User, name: str) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    if name != "account_login":
+        strict.force_login(alice)
+    response = strict.post(address(name, world))
+    assert response.status_code == 403
+    assert b"Please send it again" in response.content
+
+
+@pytest.mark.parametrize("name", [name for name in TABLE if "project_id" in ADDRESSES[name]])
+def test_a_project_that_is_not_there_looks_like_one_that_is_not_yours(
+    client: Client, world: dict[str, object], alice: User, name: str
+) -> None:
+    client.force_login(alice)
+    url = address(name, world | {"project_id": 987_654})
+    for method, expected in (("GET", TABLE[name].get), ("POST", TABLE[name].post)):
+        if expected:
+            assert outcome(client, method, url) == MISSING
+
+
+def test_the_admin_is_for_superusers_and_signs_in_through_the_front_door(
+    client: Client, project: Project, alice: User, bob: User
+) -> None:
+    changelist = reverse("admin:annotate_user_changelist")
+    anonymous = client.get(changelist, follow=True)
+    assert anonymous.redirect_chain[-1][0].startswith(reverse("account_login"))
+    client.force_login(bob)
+    assert client.get(changelist, follow=True).status_code == 403
+    client.force_login(alice)  # Staff opens projects; it sees no accounts.
+    assert client.get(changelist).status_code == 403
+    assert client.get(reverse("admin:annotate_auditentry_changelist")).status_code == 403
+
+
+def test_the_audit_log_cannot_be_changed_even_by_superusers(client: Client, project: Project) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    entry = project.audit_entries.first()
+    assert entry is not None
+    assert client.get(reverse("admin:annotate_auditentry_changelist")).status_code == 200
+    for name, arguments in (("add", []), ("delete", [entry.pk])):
+        assert client.post(reverse(f"admin:annotate_auditentry_{name}", args=arguments)).status_code == 403
+    assert client.post(reverse("admin:annotate_auditentry_change", args=[entry.pk]), {"verb": "x"}).status_code == 403
+
+
+def test_strangers_cannot_make_accounts(client: Client) -> None:
+    for path in ("/accounts/signup/", "/accounts/password/reset/", "/accounts/email/"):
+        assert client.get(path).status_code == 404

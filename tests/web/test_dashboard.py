@@ -1,0 +1,226 @@
+"""The dashboard: what was done, what is left, how long it takes, what was chosen."""
+
+import csv
+import io
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from annotate.models import Comparison, Judgment, Project, Rating, Slot, User
+from annotate.queries import dashboard
+from annotate.queries.dashboard import Day, Remaining
+from annotate.views.dashboard import bars
+from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
+from tests.crowd import fill
+
+NOON = timezone.make_aware(datetime(2026, 11, 20, 12, 0))  # noqa: DTZ001  (made aware at once)
+
+
+def judged_at(project: Project, annotator: User, when: datetime, **fields: object) -> Judgment:
+    judgment = make_judgment(make_comparison(make_prompt(project)), annotator, **fields)  # type: ignore[arg-type]
+    Judgment.objects.filter(pk=judgment.pk).update(created_at=when)
+    return judgment
+
+
+def table(client: Client, project: Project, name: str) -> list[dict[str, str]]:
+    body = client.get(reverse("annotate:dashboard_table", args=[project.pk, name])).content.decode()
+    return list(csv.DictReader(io.StringIO(body)))
+
+
+# --- Throughput -------------------------------------------------------------------------------------------------------
+
+
+def test_days_begin_at_midnight_and_those_without_work_are_there_too(project: Project, bob: User) -> None:
+    for when in (
+        NOON,
+        NOON.replace(hour=0),
+        NOON.replace(hour=0) - timedelta(microseconds=1),
+        NOON - timedelta(days=29),
+        NOON.replace(hour=0) - timedelta(days=29, microseconds=1),  # too long ago
+    ):
+        judged_at(project, bob, when)
+    rating = make_rating(make_response(make_prompt(project)), bob)
+    Rating.objects.filter(pk=rating.pk).update(created_at=NOON)
+    found = dashboard.days(project, now=NOON)
+    assert len(found) == 30
+    assert {day.date.isoformat(): (day.judgments, day.ratings) for day in found if day.total} == {
+        "2026-10-22": (1, 0),
+        "2026-11-19": (1, 0),
+        "2026-11-20": (2, 1),
+    }
+
+
+def test_days_are_those_of_the_sites_time_zone_also_when_the_clocks_change(project: Project, bob: User) -> None:
+    # In Berlin the 25th of October 2026 has 25 hours: 22:00 UTC of the 24th to 23:00 UTC of the 25th.
+    utc = datetime.fromisoformat
+    for when in ("2026-10-24T21:59:59+00:00", "2026-10-24T22:00:00+00:00", "2026-10-25T22:59:59+00:00"):
+        judged_at(project, bob, utc(when))
+    with timezone.override("Europe/Berlin"):
+        found = dashboard.days(project, now=utc("2026-10-26T12:00:00+00:00"))
+    assert {day.date.isoformat(): day.judgments for day in found if day.total} == {"2026-10-24": 1, "2026-10-25": 2}
+
+
+def test_retracted_work_was_done_and_replaced_work_is_not_counted_twice(project: Project, bob: User) -> None:
+    judged_at(project, bob, NOON, retracted_at=NOON)
+    judged_at(project, bob, NOON, superseded_at=NOON)
+    assert dashboard.days(project, now=NOON)[-1].judgments == 1
+
+
+def test_the_busiest_day_fills_the_chart_and_no_day_with_work_is_invisible() -> None:
+    some = [Day(NOON.date(), *counts) for counts in ((150, 50), (1, 0), (0, 0), (50, 50))]
+    first, tiny, none, half = bars(some)
+    assert (first.judgments_y, first.judgments_height) == (25, 75)
+    assert (first.ratings_y, first.ratings_height) == (0, 25)
+    assert tiny.judgments_height == 1
+    assert (none.judgments_height, none.ratings_height) == (0, 0)
+    assert (half.judgments_y, half.ratings_y, half.ratings_height) == (75, 50, 25)
+    assert [bar.x for bar in bars(some)] == [0, 10, 20, 30]
+    assert bars([]) == []
+
+
+# --- What is left -----------------------------------------------------------------------------------------------------
+
+
+def worked(*totals: int) -> list[Day]:
+    return [Day(NOON.date() + timedelta(days=number), total, 0) for number, total in enumerate(totals)]
+
+
+def test_a_forecast_rests_on_the_last_seven_days_with_work_before_today() -> None:
+    days = worked(900, 100, 0, 80, 120, 110, 0, 90, 100, 200, 5)
+    found = dashboard.forecast(days, Remaining(pairs=300, thumbs=100))
+    assert found is not None
+    assert (found.rests_on, found.pace, found.slowest, found.fastest) == (7, 100, 80, 200)
+    assert (found.days, found.days_at_best, found.days_at_worst) == (4, 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("totals", "left"), [((50, 60, 70), 10), ((50, 0, 60, 0, 9), 10), ((50, 60, 70, 0), 0), ((), 10)]
+)
+def test_there_is_no_forecast_without_three_days_of_work_or_without_work_to_do(
+    totals: tuple[int, ...], left: int
+) -> None:
+    assert dashboard.forecast(worked(*totals), Remaining(pairs=left, thumbs=0)) is None
+
+
+def test_what_is_left_are_open_and_leased_slots_of_the_kinds_that_are_asked(project: Project, bob: User) -> None:
+    leased = Slot.objects.filter(project=project)[0]
+    leased.state, leased.annotator, leased.lease_until = Slot.State.LEASED, bob, NOON
+    leased.save()
+    Slot.objects.filter(pk=Slot.objects.filter(state="open").values("pk")[:1]).update(state=Slot.State.WITHDRAWN)
+    response = make_response(make_prompt(project))
+    Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=response)
+    judged_at(project, bob, NOON)
+    assert dashboard.remaining(project) == Remaining(pairs=2, thumbs=1)
+    project.judging = Project.Judging.PAIRS
+    assert dashboard.remaining(project) == Remaining(pairs=2, thumbs=0)
+
+
+# --- Time and choices -------------------------------------------------------------------------------------------------
+
+
+def test_active_time_is_summed_and_its_median_taken_of_what_was_timed(project: Project, bob: User, lea: User) -> None:
+    for ms in (1000, 3000, 8000, None):
+        judged_at(project, bob, NOON, active_ms=ms)
+    make_rating(make_response(make_prompt(project)), bob, active_ms=500)
+    make_rating(make_response(make_prompt(project)), lea)
+    first, second = dashboard.active_time(project)
+    assert (first.annotator, first.decisions, first.timed, first.seconds) == (bob.pk, 5, 4, 12.5)
+    assert (first.median_judgment, first.median_rating) == (3, 0.5)
+    assert (second.annotator, second.decisions, second.timed, second.median_rating) == (lea.pk, 1, 0, None)
+
+
+def test_choices_are_shares_of_what_was_decided_in_ordinary_comparisons(project: Project, bob: User) -> None:
+    for choice in ["A", "B", "tie", "both_bad", "both_bad", "skip"]:
+        make_judgment(make_comparison(make_prompt(project), round=2), bob, choice)
+    make_judgment(make_comparison(make_prompt(project), round=10), bob, "tie")
+    make_judgment(make_comparison(make_prompt(project)), bob, "tie")
+    gold = make_comparison(make_prompt(project), round=2, purpose=Comparison.Purpose.GOLD, expected="tie")
+    make_judgment(gold, bob, "tie")
+    make_judgment(make_comparison(make_prompt(project), round=2), bob, "tie", retracted_at=NOON)
+    found = dashboard.choices_by_round(project)
+    assert [entry.round for entry in found] == [10, 2, None]
+    second = found[1]
+    assert (second.decided, second.skipped) == (5, 1)
+    assert [(share.hits, share.n) for share in (second.preferred, second.ties, second.both_bad)] == [
+        (2, 5),
+        (1, 5),
+        (2, 5),
+    ]
+    # Wilson by its formula for 2 of 5: (0.4 + z²/10 ± z sqrt(0.24/5 + z²/100)) / (1 + z²/5), z = 1.959964.
+    assert second.both_bad.low == pytest.approx(0.1176, abs=1e-4)
+    assert second.both_bad.high == pytest.approx(0.7693, abs=1e-4)
+
+
+# --- The page ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_project_has_a_dashboard_that_says_what_will_come(client: Client, project: Project, lea: User) -> None:
+    client.force_login(lea)
+    page = client.get(reverse("annotate:dashboard", args=[project.pk])).content.decode()
+    assert "The chart appears with the first judgment" in page
+    assert "A forecast appears after three days" in page
+    assert '<svg viewBox="0 0 300' not in page
+
+
+def test_the_page_shows_a_chart_a_forecast_and_people(client: Client, project: Project, lea: User, bob: User) -> None:
+    now = timezone.now()
+    for back, count in ((0, 1), (1, 2), (3, 4), (4, 3)):
+        for _ in range(count):
+            judged_at(project, bob, now - timedelta(days=back), active_ms=60_000)
+    client.force_login(lea)
+    page = client.get(reverse("annotate:dashboard", args=[project.pk])).content.decode()
+    assert page.count('<rect class="judgments"') == 4
+    assert "4 on the busiest day" in page
+    assert '<span class="stat-value">1</span><span class="stat-label">days of work (0.8 to 1.5)' in page
+    assert "the last 3 days on which anybody worked: 3 a day in the middle, 2 on the slowest, 4 on the fastest" in page
+    assert "0:10 h" in page
+    assert "style=" not in page
+
+
+def test_the_tables_come_as_csv_with_pseudonyms(client: Client, project: Project, lea: User, bob: User) -> None:
+    judged_at(project, bob, timezone.now(), active_ms=2500)
+    make_judgment(make_comparison(make_prompt(project), round=1), bob, "tie")
+    User.objects.filter(pk=bob.pk).update(pseudonym="=1+1")
+    client.force_login(lea)
+    assert [sum(int(row["judgments"]) for row in table(client, project, "days"))] == [2]
+    assert len(table(client, project, "days")) == 30
+    assert table(client, project, "time") == [
+        {
+            "annotator": "'=1+1",
+            "decisions": "2",
+            "timed": "1",
+            "active_seconds": "2.5",
+            "median_judgment_seconds": "2.5",
+            "median_rating_seconds": "",
+        }
+    ]
+    rounds = table(client, project, "rounds")
+    assert [(row["round"], row["decided"], row["ties_share"]) for row in rounds] == [
+        ("1", "1", "1.0"),
+        ("", "1", "0.0"),
+    ]
+    assert client.get(reverse("annotate:dashboard_table", args=[project.pk, "people"])).status_code == 404
+
+
+def test_pages_ask_as_little_of_fifty_thousand_judgments_as_of_one(
+    client: Client, project: Project, lea: User, bob: User
+) -> None:
+    client.force_login(lea)
+    make_judgment(make_comparison(make_prompt(project), round=1), bob)
+    urls = [reverse(f"annotate:{name}", args=[project.pk]) for name in ("dashboard", "quality")]
+    few = [queries_of(client, url) for url in urls]
+    fill(project, judgments=50_000, now=timezone.now())
+    many = [queries_of(client, url) for url in urls]
+    assert many == few
+    assert max(many) <= 14
+
+
+def queries_of(client: Client, url: str) -> int:
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(url).status_code == 200
+    return len(queries)

@@ -1,0 +1,142 @@
+"""Loading a base model, its tokenizer and an adapter: safetensors only, no remote code, every mismatch loud."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.engine import rundir
+from training.engine.chat import Chat, prepare_tokenizer
+from training.engine.job import Failure, Job
+from training.engine.spec import ModelRef
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# The name under which TRL trains an adapter; any other raises a KeyError there.
+ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the model lives and in which precision."""
+
+    name: str  # "cpu" or "cuda"
+    bf16: bool  # weights and activations in bfloat16; always False on CPU, where it is slower and less exact
+
+
+def choose_device(wanted: str) -> Device:
+    """The device profile for "auto", "cpu" or "cuda". Raises Failure when CUDA is wanted and absent."""
+    import torch
+
+    available = wanted != "cpu" and torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise Failure("no_device", "No CUDA device is visible. Choose the device 'auto' or 'cpu', or start on a GPU.")
+    return Device("cuda", bf16=torch.cuda.is_bf16_supported()) if available else Device("cpu", bf16=False)
+
+
+def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
+    """The tokenizer with a padding token and a chat template. Raises Failure `bad_model`."""
+    from transformers import AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            ref.model, revision=ref.revision or None, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise Failure("bad_model", f"The tokenizer of {ref.model!r} cannot be loaded: {_short(error)}") from error
+    # transformers 5 replaces some custom tokenizers by the architecture's own, which then returns nothing at all.
+    if not tokenizer.encode("hello", add_special_tokens=False):
+        raise Failure(
+            "bad_model", f"The tokenizer of {ref.model!r} turns text into nothing; save it as a fast tokenizer."
+        )
+    if tokenizer.eos_token_id is None:
+        raise Failure("bad_model", f"The tokenizer of {ref.model!r} has no end-of-sequence token; set `eos_token`.")
+    for note in prepare_tokenizer(tokenizer):
+        job.events.warning(note)
+    return Chat(tokenizer)
+
+
+def load_base(ref: ModelRef, device: Device) -> "PreTrainedModel":
+    """The base model in evaluation mode on its device. Raises Failure `bad_model`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            ref.model,
+            revision=ref.revision or None,
+            dtype=torch.bfloat16 if device.bf16 else torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise Failure(
+            "bad_model",
+            f"The model {ref.model!r} cannot be loaded: {_short(error)} It must be a folder or hub id with safetensors "
+            "weights and without code of its own.",
+        ) from error
+    return model.to(device.name).eval()
+
+
+def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "PeftModel":
+    """`base` with the LoRA adapter of `folder` under the name "default". Raises Failure `bad_adapter`."""
+    from peft import PeftModel
+
+    check_adapter(Path(folder))
+    try:
+        with warnings.catch_warnings():
+            # peft only warns when the adapter does not fit the base, and goes on with fresh weights.
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            return PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER, is_trainable=trainable)
+    except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
+        raise Failure(
+            "bad_adapter", f"The adapter {Path(folder).name!r} does not fit this model: {_short(error)}"
+        ) from error
+
+
+def check_adapter(folder: Path) -> dict[str, Any]:
+    """The adapter's config, after refusing everything but a plain LoRA in safetensors.
+
+    Verifies a manifest if there is one.
+    """
+    for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+        if not (folder / name).is_file():
+            raise Failure(
+                "bad_adapter", f"The adapter {folder.name!r} has no {name}; only safetensors adapters are loaded."
+            )
+    if (folder / rundir.MANIFEST).exists():
+        try:
+            rundir.verify_manifest(folder)
+        except rundir.ManifestError as error:
+            raise Failure("bad_adapter", f"The adapter was changed after training: {error}. Restore it.") from error
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        # These two make peft import modules that the file names.
+        plain = config["peft_type"] == "LORA" and not config.get("auto_mapping") and not config.get("megatron_config")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise Failure("bad_adapter", f"The adapter {folder.name!r} has no readable {ADAPTER_CONFIG}.") from error
+    if not plain:
+        raise Failure("bad_adapter", f"The adapter {folder.name!r} is not a plain LoRA; only those are loaded.")
+    return dict(config)
+
+
+def load_policy(ref: ModelRef, device: Device) -> "PreTrainedModel | PeftModel":
+    """Base, or base and adapter, ready to answer."""
+    base = load_base(ref, device)
+    return add_adapter(base, ref.adapter, trainable=False).eval() if ref.adapter else base
+
+
+def all_finite(tensors: "dict[str, torch.Tensor]") -> bool:
+    """Whether no tensor holds NaN or infinity."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

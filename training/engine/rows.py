@@ -1,0 +1,148 @@
+"""The gate before TRL: which training rows can be used, and why the others cannot.
+
+TRL drops over-long prompts without a word, trains on identical pairs and empty answers, and crashes on the rest. Here
+every row is either used or skipped with a reason, so that used + skipped is always the input.
+
+Rows, by method:
+
+- dpo: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
+- kto: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.engine import rundir
+from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, Message, RowProblem, check_messages, check_text
+from training.engine.job import Failure, Job, require_ids
+from training.engine.spec import TrainSpec
+
+IDENTICAL = "identical answers"
+SAME_UNTIL_CUT = "answers differ only after the maximal length"
+BAD_LABEL = "label is neither true nor false"
+
+# TRL recommends desirable_weight * desirable / (undesirable_weight * undesirable) in [1, 1.33] (KTO paper, eq. 8).
+KTO_BALANCE = 1.15
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A row that passed, escaped and tokenized."""
+
+    id: int | str
+    trl: dict[str, Any]  # what TRL gets: its own column names, conversational
+    prompt_ids: list[int]
+    answer_ids: list[list[int]]  # chosen and rejected, or the one completion; not cut yet
+
+
+def usable_rows(job: Job, chat: Chat, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> list[TrainingRow]:
+    """The rows that can be trained on, in the order of training for KTO and of the input for DPO.
+
+    Fills `job.used` and `job.skipped`. Raises Failure: `bad_rows`, `all_rows_skipped`, `too_few_rows` or `one_sided`.
+    """
+    require_ids(rows)
+    usable = []
+    for row in rows:
+        try:
+            usable.append((_pair if spec.method == "dpo" else _single)(chat, row, spec.max_length))
+        except RowProblem as problem:
+            job.skip(row["id"], str(problem))
+    job.used = [row.id for row in usable]
+    if rows and not usable:
+        raise Failure("all_rows_skipped", "None of the rows can be trained on; see the reasons of the skipped rows.")
+    if len(usable) < spec.min_rows:
+        job.used = []
+        job.skipped += [{"id": row.id, "reason": "too few rows to train"} for row in usable]
+        raise Failure(
+            "too_few_rows",
+            f"Only {len(usable)} usable rows, and at least {spec.min_rows} are needed. Collect more judgments.",
+        )
+    if spec.method == "kto":
+        up = sum(row.trl["label"] for row in usable)
+        if up in {0, len(usable)}:
+            job.used = []
+            job.skipped += [{"id": row.id, "reason": "all ratings are alike"} for row in usable]
+            raise Failure(
+                "one_sided",
+                f"All {len(usable)} ratings are thumbs {'up' if up else 'down'}. KTO needs both; collect more ratings.",
+            )
+        if min(up, len(usable) - up) < len(usable) / 10:
+            job.events.warning(f"Only {min(up, len(usable) - up)} of {len(usable)} ratings are of the rarer kind.")
+        # TRL takes KTO rows in the order it gets them; sorted by label or by prompt, they would train badly.
+        random.Random(f"kto rows {spec.seed}").shuffle(usable)  # not for secrets
+    return usable
+
+
+def rows_sha256(rows: Sequence[TrainingRow]) -> str:
+    """Hash of exactly what will be trained on, in order: a checkpoint belongs to one such list."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(rundir.dumps([row.id, row.trl, row.prompt_ids, row.answer_ids]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def kto_weights(spec: TrainSpec, up: int, down: int) -> tuple[float, float]:
+    """(desirable, undesirable) weights: as given, else so that the classes balance by changing one of them."""
+    desirable, undesirable = spec.desirable_weight, spec.undesirable_weight
+    if desirable is None and undesirable is None:
+        if up == down:
+            return 1.0, 1.0
+        return (KTO_BALANCE * down / up, 1.0) if up < down else (1.0, up / (KTO_BALANCE * down))
+    if desirable is None:
+        return KTO_BALANCE * down * (undesirable or 1.0) / up, undesirable or 1.0
+    return desirable, up * desirable / (KTO_BALANCE * down) if undesirable is None else undesirable
+
+
+def kto_batch_size(batch_size: int, rows: int) -> int:
+    """The largest batch size up to the wanted one that leaves no batch of a single row.
+
+    KTO estimates its KL from mismatched answers inside a batch; alone, a row would be compared with itself.
+    """
+    return next((size for size in range(min(batch_size, rows), 2, -1) if rows % size != 1), 2)
+
+
+def _answers(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        text = check_text(row.get(name))
+        if not text.strip():
+            raise RowProblem(EMPTY_ANSWER)
+        yield text
+
+
+def _pair(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    messages = check_messages(row.get("messages"))
+    chosen, rejected = _answers(row, ("chosen", "rejected"))
+    if chosen.strip() == rejected.strip():
+        raise RowProblem(IDENTICAL)
+    prompt_ids, (chosen_ids, rejected_ids) = chat.split(messages, [chosen, rejected])
+    room = max_length - len(prompt_ids)
+    if room <= 0:
+        raise RowProblem(PROMPT_TOO_LONG)
+    if chosen_ids[:room] == rejected_ids[:room]:
+        raise RowProblem(IDENTICAL if chosen_ids == rejected_ids else SAME_UNTIL_CUT)
+    trl = {
+        "prompt": chat.escape_messages(messages),
+        "chosen": [_assistant(chat, chosen)],
+        "rejected": [_assistant(chat, rejected)],
+    }
+    return TrainingRow(row["id"], trl, prompt_ids, [chosen_ids, rejected_ids])
+
+
+def _single(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    messages = check_messages(row.get("messages"))
+    (answer,) = _answers(row, ("completion",))
+    label = row.get("label")
+    if not isinstance(label, bool):
+        raise RowProblem(BAD_LABEL)
+    prompt_ids, [answer_ids] = chat.split(messages, [answer])
+    if len(prompt_ids) >= max_length:
+        raise RowProblem(PROMPT_TOO_LONG)
+    trl = {"prompt": chat.escape_messages(messages), "completion": [_assistant(chat, answer)], "label": label}
+    return TrainingRow(row["id"], trl, prompt_ids, [answer_ids])
+
+
+def _assistant(chat: Chat, text: str) -> Message:
+    return {"role": "assistant", "content": chat.escape(text)}

@@ -1,0 +1,309 @@
+"""`train`: one LoRA run with TRL's own DPOTrainer or KTOTrainer, and nothing published that is not sound.
+
+The trainers are used as they are. What they get wrong without a word is closed around them: the row gate (rows), an
+explicit reference that is measured before the first step (reference), verified checkpoints (checkpoints), a stop at
+the first number that is not finite (watch), and a finite scan of the weights before they are published.
+
+A resumed run starts from the original start adapter and then loads the checkpoint: started from the checkpoint
+itself, it would silently take the half-trained adapter as its reference. On CPU the result is bit for bit that of an
+uninterrupted run.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.engine import checkpoints, rundir
+from training.engine.chat import Chat
+from training.engine.job import Cancelled, Failure, Job, versions
+from training.engine.rows import TrainingRow, kto_batch_size, kto_weights, rows_sha256, usable_rows
+from training.engine.spec import ModelRef, TrainSpec
+from training.engine.watch import METRICS, Watch
+
+if TYPE_CHECKING:
+    from training.engine.models import Device
+
+WORK = "work"  # where the trainer writes; nothing in it is ever trusted
+
+
+def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Trains, publishes `adapter/`, and returns the closing sentence.
+
+    Raises Failure or Cancelled; then nothing is published.
+    """
+    from training.engine.models import ADAPTER, add_adapter, choose_device, load_base, load_tokenizer
+    from training.engine.reference import Reference, probe_logprobs
+
+    job.events.phase("load", "Loading the model and checking the rows")
+    device = choose_device(spec.device)
+    ref = ModelRef(spec.model, spec.revision, spec.start_adapter)
+    chat = load_tokenizer(ref, job)
+    usable = usable_rows(job, chat, spec, rows)
+    _quiet_libraries()
+    import torch
+    from transformers import PrinterCallback, set_seed
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
+    set_seed(spec.seed)
+    base = load_base(ref, device)
+    probe = usable[:4]
+    # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
+    previous = spec.reference == "previous" and bool(spec.start_adapter)
+    expected = None if previous else probe_logprobs(base, chat, probe, spec.max_length)
+    model: Any = add_adapter(base, spec.start_adapter, trainable=True) if spec.start_adapter else base
+    if expected is None:
+        expected = probe_logprobs(model, chat, probe, spec.max_length)
+
+    job.events.phase("prepare", f"Preparing {len(usable)} rows")
+    trainer = _trainer(job, spec, device, chat, model, usable)
+    if spec.start_adapter and not previous:
+        # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
+        trainer.model.delete_adapter("ref")
+    reference = Reference("previous" if previous else "base", expected)
+    job.about["reference"] = reference.verify(trainer, device)
+    _require_space(job, trainer.model, spec)
+
+    about = _checkpoint_about(spec, usable)
+    root = job.path / checkpoints.FOLDER
+    found = checkpoints.newest_verified(
+        [Path(item) for item in spec.resume_from] + [root], about=about, warn=job.events.warning
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Watch(job, root, about, spec.save_total_limit).callback())
+    if found is not None:
+        job.events.phase("resume", f"Resuming from step {found[0]}")
+        job.about["resumed_from_step"] = found[0]
+    job.events.phase("train", f"Training on {len(usable)} rows")
+    job.stop_only_between_steps()
+    trainer.train(resume_from_checkpoint=str(found[1]) if found else None)
+    shutil.rmtree(job.path / WORK, ignore_errors=True)
+    if job.stop_asked:
+        raise Cancelled
+    job.events.phase("publish", "Checking and saving the adapter")
+    job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable))
+    job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
+    return f"Trained on {len(usable)} rows in {trainer.state.global_step} steps; {len(job.skipped)} rows skipped."
+
+
+def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: Sequence[TrainingRow]) -> Any:
+    """TRL's trainer for the method, on the rows that passed the gate."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+    from trl.trainer.utils import disable_dropout_in_model
+
+    job.raise_if_stopped()
+    modules = [name.strip() for name in spec.target_modules.split(",") if name.strip()]
+    fresh = LoraConfig(
+        r=spec.lora_r,
+        lora_alpha=spec.lora_alpha,
+        lora_dropout=spec.lora_dropout,
+        target_modules="all-linear" if modules == ["all-linear"] else modules,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    # TRL's disable_dropout also silences lora_dropout. The base's own dropout is always off: only the adapter's is a
+    # knob.
+    disable_dropout_in_model(model)
+    if spec.start_adapter:
+        _set_adapter_dropout(model, spec.lora_dropout)
+    batch_size = kto_batch_size(spec.batch_size, len(usable)) if spec.method == "kto" else spec.batch_size
+    job.about |= {"device": device.name, "bf16": device.bf16, "batch_size": batch_size}
+    common: dict[str, Any] = {
+        "output_dir": str(job.path / WORK),
+        "beta": spec.beta,
+        "learning_rate": spec.learning_rate,
+        "num_train_epochs": spec.epochs,
+        "per_device_train_batch_size": batch_size,
+        "gradient_accumulation_steps": spec.gradient_accumulation,
+        "max_length": spec.max_length,
+        "warmup_steps": spec.warmup_ratio,  # below 1 it is a share of the steps
+        "lr_scheduler_type": spec.lr_scheduler,
+        "weight_decay": spec.weight_decay,
+        "max_grad_norm": spec.max_grad_norm,
+        "seed": spec.seed,
+        "data_seed": spec.seed,
+        "disable_dropout": False,
+        "gradient_checkpointing": spec.gradient_checkpointing,
+        "use_cpu": device.name == "cpu",
+        "bf16": device.bf16,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # on, a NaN loss is logged as 0
+        "save_strategy": "steps",
+        "save_steps": spec.save_every,
+        "report_to": [],
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device.name != "cpu",
+    }
+    made: dict[str, Any] = {
+        "model": model,
+        "train_dataset": Dataset.from_list([row.trl for row in usable]),
+        "processing_class": chat.tokenizer,
+        "peft_config": None if spec.start_adapter else fresh,
+    }
+    if spec.method == "dpo":
+        trainer: Any = DPOTrainer(
+            args=DPOConfig(
+                loss_type=list(spec.loss_type),
+                loss_weights=list(spec.loss_weights) or None,
+                label_smoothing=spec.label_smoothing,
+                **common,
+            ),
+            **made,
+        )
+    else:
+        up = sum(bool(row.trl["label"]) for row in usable)
+        desirable, undesirable = kto_weights(spec, up, len(usable) - up)
+        job.metrics |= {"desirable": up, "undesirable": len(usable) - up}
+        job.metrics |= {"desirable_weight": round(desirable, 4), "undesirable_weight": round(undesirable, 4)}
+        trainer = KTOTrainer(
+            args=KTOConfig(
+                loss_type=spec.loss_type[0],
+                desirable_weight=round(desirable, 4),
+                undesirable_weight=round(undesirable, 4),
+                **common,
+            ),
+            **made,
+        )
+    if "ref" in trainer.model.peft_config:
+        _set_adapter_dropout(trainer.model, 0.0, only="ref")
+    if len(trainer.train_dataset) != len(usable):
+        raise Failure(
+            "internal", f"TRL kept {len(trainer.train_dataset)} of {len(usable)} rows. Report this with the rows."
+        )
+    return trainer
+
+
+def _set_adapter_dropout(model: Any, rate: float, only: str = "") -> None:
+    """Sets the dropout inside the LoRA layers, of one adapter or of all.
+
+    A reference with dropout would be a noisy one.
+    """
+    import torch
+
+    for module in model.modules():
+        dropouts = getattr(module, "lora_dropout", None)
+        if isinstance(dropouts, torch.nn.ModuleDict):
+            for name in dropouts:
+                if name == only or not only:
+                    dropouts[name] = torch.nn.Dropout(rate) if rate else torch.nn.Identity()
+
+
+def _quiet_libraries() -> None:
+    """Progress bars are for terminals; ours are events. TRL still uses a name that transformers deprecates."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing. is deprecated", category=FutureWarning)
+
+
+def _require_space(job: Job, model: Any, spec: TrainSpec) -> None:
+    """Refuses to start when the checkpoints would not fit: a full disk in the middle of a save loses more."""
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    # Weights and two Adam moments in float32, for each checkpoint kept, one being written, and the result.
+    needed = weights * 4 * (3 * (spec.save_total_limit + 1) + 1) + 64 * 2**20
+    free = shutil.disk_usage(job.path).free
+    if free < needed:
+        raise Failure(
+            "no_space",
+            f"The job needs about {needed // 2**20} MiB of disk and {free // 2**20} MiB are free. Free some space, or "
+            "keep fewer checkpoints.",
+        )
+
+
+def _checkpoint_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[str, Any]:
+    """What a checkpoint must agree in to be resumed: rows, settings that shape the result, start adapter, versions."""
+    settings = spec.to_json()
+    for name in ("resume_from", "start_adapter", "save_every", "save_total_limit"):
+        settings.pop(name)
+    return {
+        "rows": rows_sha256(usable),
+        "settings": hashlib.sha256(rundir.dumps(settings).encode()).hexdigest(),
+        "start_adapter": _adapter_sha256(spec.start_adapter),
+        "base": _base_sha256(spec.model),
+        "versions": versions(),
+    }
+
+
+def _adapter_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[str, Any]:
+    """What the adapter's manifest says about it."""
+    return {
+        "base": spec.model,
+        "revision": spec.revision,
+        "method": spec.method,
+        "loss_type": list(spec.loss_type),
+        "reference": spec.reference if spec.start_adapter else "base",
+        "beta": spec.beta,
+        "start_adapter": _adapter_sha256(spec.start_adapter),
+        "rows": rows_sha256(usable),
+    }
+
+
+def _base_sha256(model: str) -> str:
+    """Tells one base from another without reading gigabytes: names and sizes of a local folder's files, and its config.
+
+    A hub id is named by the settings, with its revision.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return ""
+    facts: list[object] = [[item.name, item.stat().st_size] for item in sorted(folder.iterdir()) if item.is_file()]
+    facts += [rundir.sha256_of(item) for item in (folder / "config.json", folder / rundir.MANIFEST) if item.is_file()]
+    return hashlib.sha256(rundir.dumps(facts).encode()).hexdigest()
+
+
+def _adapter_sha256(folder: str) -> str:
+    from training.engine.models import ADAPTER_WEIGHTS
+
+    return rundir.sha256_of(Path(folder) / ADAPTER_WEIGHTS) if folder else ""
+
+
+def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any]) -> str:
+    """Writes `adapter/` atomically and returns its manifest's sha256. Raises Failure `not_finite`."""
+    from peft import get_peft_model_state_dict
+
+    from training.engine.models import ADAPTER_CONFIG, ADAPTER_WEIGHTS, all_finite
+
+    if not all_finite(get_peft_model_state_dict(model, adapter_name=adapter)):
+        raise Failure(
+            "not_finite", "The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."
+        )
+    aside = path / ".adapter.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    # Only "default": a plain save also writes the frozen reference beside it.
+    model.save_pretrained(str(aside), selected_adapters=[adapter])
+    for item in aside.iterdir():
+        if item.name not in {ADAPTER_WEIGHTS, ADAPTER_CONFIG}:
+            item.unlink()  # peft's README is an empty template
+    config = json.loads((aside / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    # peft keeps the module names in a set, whose order changes from process to process.
+    config = {
+        key: sorted(value) if key == "target_modules" and isinstance(value, list) else value
+        for key, value in config.items()
+    }
+    config["inference_mode"] = True
+    rundir.write_atomically(aside / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    digest = rundir.write_manifest(aside, about)
+    place = path / "adapter"
+    if place.exists():  # of an earlier process that was killed before it wrote the result
+        shutil.rmtree(place)
+    aside.rename(place)
+    rundir.fsync_folder(path)
+    return digest
+
+
+def _last_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """First and last loss, and the last finite value of every logged metric."""
+    logged = [entry for entry in history if "loss" in entry]
+    found: dict[str, float] = {}
+    for entry in logged:
+        found |= {name: float(entry[name]) for name in METRICS if name in entry and math.isfinite(entry[name])}
+    if logged:
+        found["first_loss"] = float(logged[0]["loss"])
+    return found

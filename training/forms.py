@@ -1,0 +1,272 @@
+"""Forms of the trainer's pages. Ranges are the engine's own: what a spec refuses comes back beside its field."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django import forms
+from django.forms import BoundField
+from django.utils.translation import gettext_lazy as _
+
+from training.engine.spec import DPO_LOSSES, KTO_LOSSES, SCHEDULERS, SpecError
+from training.models import Loop, Method, Reference
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+
+class _Number(forms.NumberInput):
+    """Any number of digits; the spec checks the range."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"step": "any", "inputmode": "decimal", "autocomplete": "off"})
+
+
+def _decimal(label: "_StrPromise", hint: "_StrPromise", *, required: bool = True) -> forms.FloatField:
+    return forms.FloatField(label=label, help_text=hint, required=required, widget=_Number())
+
+
+def _whole(label: "_StrPromise", hint: "_StrPromise") -> forms.IntegerField:
+    return forms.IntegerField(
+        label=label, help_text=hint, widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
+    )
+
+
+class RunForm(forms.Form):
+    """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
+
+    method = forms.ChoiceField(choices=Method.choices, widget=forms.HiddenInput)
+
+    learning_rate = _decimal(
+        _("Learning rate"),
+        _("How far a step moves. LoRA DPO on real models: 5e-6 to 5e-5; KTO: 5e-7 to 5e-6; tiny models far more."),
+    )
+    beta = _decimal(
+        _("Beta"),
+        _("How strongly the policy is held close to its reference. 0.1 is usual; 0.01 lets go, 0.5 holds tight."),
+    )
+    epochs = _decimal(
+        _("Epochs"), _("Passes over the judgments. 1 to 2: preference data over-fits early, at times before one pass.")
+    )
+    batch_size = _whole(
+        _("Batch size"), _("Rows in memory at once. Halve it when memory runs out, and double the accumulation.")
+    )
+
+    reference = forms.ChoiceField(
+        label=_("Reference"),
+        choices=Reference.choices,
+        help_text=_(
+            "The base keeps all rounds together close to where they began. The previous policy lets KL add up."
+        ),
+    )
+    loss_type = forms.MultipleChoiceField(
+        label=_("Loss"),
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Several are summed. Losses of different types cannot be compared by their numbers."),
+    )
+    loss_weights = forms.CharField(
+        label=_("Loss weights"),
+        required=False,
+        max_length=200,
+        help_text=_("One number for each loss, with commas; empty: all 1. Llama 3 used sigmoid and sft with 1, 0.2."),
+    )
+    label_smoothing = _decimal(
+        _("Label smoothing"),
+        _("Share of judgments that you take to be wrong, 0 to 0.49. Acts in robust, exo_pair and aot only."),
+    )
+    desirable_weight = _decimal(
+        _("Weight of good answers"),
+        _("Empty: computed, so that good and bad answers weigh alike."),
+        required=False,
+    )
+    undesirable_weight = _decimal(
+        _("Weight of bad answers"), _("Empty: 1. The ratio of both sides should be 1 to 1.5."), required=False
+    )
+
+    lora_r = _whole(_("LoRA rank"), _("Size of the adapter: 8 to 64. An adapter that is continued keeps its rank."))
+    lora_alpha = _whole(_("LoRA alpha"), _("Scale of the adapter; twice the rank is usual."))
+    lora_dropout = _decimal(_("LoRA dropout"), _("0 to 0.1; 0 gives the steadiest rewards."))
+    target_modules = forms.CharField(
+        label=_("Target modules"),
+        max_length=500,
+        help_text=_("all-linear, or names with commas such as q_proj, v_proj. Never lm_head."),
+    )
+
+    gradient_accumulation = _whole(
+        _("Gradient accumulation"), _("Batches added up to one step. Rows a step = batch size × this; 16 is usual.")
+    )
+    max_length = _whole(
+        _("Maximal length"), _("Tokens of prompt and answer. Longer answers are cut, longer prompts are skipped.")
+    )
+    lr_scheduler = forms.ChoiceField(
+        label=_("Schedule"),
+        choices=[(name, name.replace("_", " ")) for name in SCHEDULERS],
+        help_text=_("How the learning rate falls after the warm-up."),
+    )
+    warmup_ratio = _decimal(_("Warm-up"), _("Share of the steps in which the rate rises: 0 to 0.2."))
+    weight_decay = _decimal(_("Weight decay"), _("Pull of the weights to zero: 0 to 0.1."))
+    max_grad_norm = _decimal(_("Gradient clipping"), _("Largest gradient norm; 1 is usual."))
+    gradient_checkpointing = forms.BooleanField(
+        label=_("Gradient checkpointing"),
+        required=False,
+        help_text=_("A lot less memory for a fifth more time. Off for tiny models."),
+    )
+
+    min_rows = _whole(_("Fewest rows"), _("With fewer usable rows than this no run starts."))
+    save_every = _whole(_("Checkpoint every"), _("Steps between checkpoints: what a crash can cost at most."))
+    seed = _whole(_("Seed"), _("Of the adapter's first weights and the order of rows. The same seed repeats a run."))
+
+    IN_SIGHT = ("learning_rate", "beta", "epochs", "batch_size")
+    SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
+        (_("Loss and reference"), ("reference", "loss_type", "loss_weights", "label_smoothing")),
+        (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
+        (_("Adapter"), ("lora_r", "lora_alpha", "lora_dropout", "target_modules")),
+        (
+            _("Optimiser"),
+            (
+                "gradient_accumulation",
+                "max_length",
+                "lr_scheduler",
+                "warmup_ratio",
+                "weight_decay",
+                "max_grad_norm",
+                "gradient_checkpointing",
+            ),
+        ),
+        (_("Safety and repetition"), ("min_rows", "save_every", "seed")),
+    )
+    # DPO weighs no classes; KTO takes one loss and knows no smoothing.
+    ABSENT: Mapping[str, tuple[str, ...]] = {
+        Method.DPO: ("desirable_weight", "undesirable_weight"),
+        Method.KTO: ("loss_weights", "label_smoothing"),
+    }
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, method: str, settings: Mapping[str, Any]) -> None:
+        shown = dict(settings) | {"method": method}
+        shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
+        super().__init__(data, initial=shown)
+        self.chosen = Method(method)
+        for name in self.ABSENT[method]:
+            del self.fields[name]
+        losses = KTO_LOSSES if method == Method.KTO else DPO_LOSSES
+        choices = [(name, f"{name}: {about}") for name, about in losses.items()]
+        if method == Method.KTO:
+            self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=choices)
+            self.initial["loss_type"] = settings["loss_type"][0]
+        else:
+            loss_type = self.fields["loss_type"]
+            assert isinstance(loss_type, forms.MultipleChoiceField)  # noqa: S101  (as declared above)
+            loss_type.choices = choices
+
+    def clean_loss_type(self) -> list[str]:
+        chosen = self.cleaned_data["loss_type"]
+        return [chosen] if isinstance(chosen, str) else list(chosen)
+
+    def clean_loss_weights(self) -> list[float]:
+        raw = self.cleaned_data["loss_weights"]
+        try:
+            return [float(part) for part in raw.split(",") if part.strip()]
+        except ValueError as error:
+            raise forms.ValidationError(_("Numbers with commas, please, such as: 1, 0.2")) from error
+
+    def settings(self) -> dict[str, Any]:
+        """The chosen values, as ``services.defaults.train_spec`` takes them."""
+        return {name: value for name, value in self.cleaned_data.items() if name != "method"}
+
+    def in_sight(self) -> list[BoundField]:
+        return [self[name] for name in self.IN_SIGHT]
+
+    def sections(self) -> Iterator[tuple["_StrPromise", list[BoundField]]]:
+        """The knobs behind the summary, by subject."""
+        for title, names in self.SECTIONS:
+            if present := [self[name] for name in names if name in self.fields]:
+                yield title, present
+
+    def hidden_errors(self) -> bool:
+        """Does a knob behind the summary have an error? Then the page opens it."""
+        return any(name not in self.IN_SIGHT for name in self.errors)
+
+    def refuse(self, error: SpecError) -> None:
+        """Shows what the engine's spec refused, each beside its field."""
+        for name, problem in error.problems.items():
+            if name in self.fields:
+                self.add_error(name, problem[:1].upper() + problem[1:] + ".")
+            else:
+                self.add_error(None, f"{name}: {problem}.")
+
+
+class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' ModelForm is generic, Django's is not.
+    """Where answers come from and when a round starts by itself."""
+
+    class Meta:
+        model = Loop
+        fields = (
+            "base_model",
+            "base_revision",
+            "responses_per_prompt",
+            "pairs_per_prompt",
+            "queue_target",
+            "temperature",
+            "top_p",
+            "max_new_tokens",
+            "replay_percent",
+            "train_after",
+            "train_every_hours",
+        )
+        labels: ClassVar = {
+            "base_model": _("Base model"),
+            "base_revision": _("Revision"),
+            "responses_per_prompt": _("Answers per prompt"),
+            "pairs_per_prompt": _("Pairs per prompt"),
+            "queue_target": _("Queue target"),
+            "temperature": _("Temperature"),
+            "top_p": _("Top p"),
+            "max_new_tokens": _("Longest answer"),
+            "replay_percent": _("Replay, percent"),
+            "train_after": _("After so many new judgments"),
+            "train_every_hours": _("Every so many hours"),
+        }
+        help_texts: ClassVar = {
+            "responses_per_prompt": _("2 to 16. Four give six possible pairs and cost little more than two."),
+            "pairs_per_prompt": _("How many of the possible pairs people are asked about in a round."),
+            "queue_target": _("More answers are sampled when fewer open items than this wait for the annotators."),
+            "temperature": _("1 samples the model as it is. Lower gives likelier answers, and more alike."),
+            "top_p": _("1 keeps every token; 0.9 leaves out the least likely tenth."),
+            "max_new_tokens": _("In tokens. An answer that reaches it is cut."),
+            "replay_percent": _(
+                "For every hundred new judgments, so many old ones are trained on again. Some keep what was learnt; "
+                "far more than 100 learn it by heart."
+            ),
+            "train_after": _("Empty: not by number. 50 to 500 are usual; small rounds keep the data fresh."),
+            "train_every_hours": _("Empty: not by the clock. With too few new judgments the time passes unused."),
+        }
+
+    def __init__(self, *args: Any, base_fixed: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if base_fixed:
+            for name in ("base_model", "base_revision"):
+                self.fields[name].disabled = True
+            self.fields["base_model"].help_text = _(
+                "Fixed, because answers were sampled from it. Open a new project for another model."
+            )
+
+    def base(self) -> list[BoundField]:
+        return [self["base_model"], self["base_revision"]]
+
+    def sampling(self) -> list[BoundField]:
+        names = ("responses_per_prompt", "pairs_per_prompt", "queue_target", "temperature", "top_p", "max_new_tokens")
+        return [self[name] for name in names]
+
+    def rounds(self) -> list[BoundField]:
+        return [self["train_after"], self["train_every_hours"], self["replay_percent"]]
+
+    def clean_temperature(self) -> float:
+        value: float = self.cleaned_data["temperature"]
+        if value > 2:
+            raise forms.ValidationError(_("At most 2: above that a model only stammers."))
+        return value
+
+    def clean_base_model(self) -> str:
+        name: str = self.cleaned_data["base_model"].strip()
+        if any(part in name for part in ("\0", "\n")) or name.startswith("-"):
+            raise forms.ValidationError(_("A folder on the worker's machine, or a hub id such as owner/name."))
+        return name

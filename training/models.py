@@ -1,0 +1,335 @@
+"""The trainer app's tables: the loop's settings, rounds, policies, snapshots, runs, and the leased jobs behind them.
+
+The states and their moves are described in ``training.states``. The arrow is ``training -> annotate``: nothing there
+points here.
+"""
+
+import uuid
+from typing import ClassVar
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models import Author, Judgment, Project, Rating, User
+
+
+class Method(models.TextChoices):
+    DPO = "dpo", _("DPO: learn from judged pairs")
+    KTO = "kto", _("KTO: learn from thumbs, or from pairs taken apart")
+
+
+class Reference(models.TextChoices):
+    BASE = "base", _("The base model")
+    PREVIOUS = "previous", _("The policy the run starts from")
+
+
+class Loop(models.Model):
+    """A project's side of the trainer: which base model, how to sample, when a round starts by itself."""
+
+    project = models.OneToOneField(Project, on_delete=models.CASCADE, related_name="loop", primary_key=True)
+    base_model = models.CharField(
+        max_length=300,
+        help_text=_("A local model folder, or a hub id. Set before the first answers are sampled."),
+    )
+    base_revision = models.CharField(
+        max_length=80, blank=True, help_text=_("Commit of a hub model; empty for a folder.")
+    )
+
+    responses_per_prompt = models.PositiveSmallIntegerField(
+        default=4, validators=[MinValueValidator(2), MaxValueValidator(16)]
+    )
+    temperature = models.FloatField(default=1.0, validators=[MinValueValidator(0.05), MaxValueValidator(3)])
+    top_p = models.FloatField(default=1.0, validators=[MinValueValidator(0.05), MaxValueValidator(1)])
+    max_new_tokens = models.PositiveIntegerField(
+        default=256, validators=[MinValueValidator(1), MaxValueValidator(8192)]
+    )
+    pairs_per_prompt = models.PositiveSmallIntegerField(
+        default=2,
+        validators=[MinValueValidator(1), MaxValueValidator(16)],
+        help_text=_("How many comparisons are made of one prompt's answers in a round."),
+    )
+    queue_target = models.PositiveIntegerField(
+        default=60,
+        validators=[MinValueValidator(4), MaxValueValidator(10_000)],
+        help_text=_("Sample more when fewer open items than this wait for the annotators."),
+    )
+
+    train_after = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(4)],
+        help_text=_("Start a round after this many new judgments."),
+    )
+    train_every_hours = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0.01)], help_text=_("Start a round every so many hours.")
+    )
+    replay_percent = models.PositiveSmallIntegerField(
+        default=25,
+        validators=[MaxValueValidator(400)],
+        help_text=_("For every hundred new judgments, so many old ones are trained on again."),
+    )
+    # What a round that starts by itself trains with: a method and its spec, as the form last saved them.
+    method = models.CharField(max_length=10, choices=Method, default=Method.DPO)
+    settings = models.JSONField(default=dict, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
+
+    # The policy that is served and exported, and the one that the next answers are sampled from. Moving an alias is
+    # all that promotion and rollback do.
+    champion = models.ForeignKey("Policy", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    sampler = models.ForeignKey("Policy", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+
+    # What the tick last decided and why, in a sentence.
+    decision = models.CharField(max_length=20, blank=True)
+    reason = models.CharField(max_length=300, blank=True)
+    decided_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"loop of {self.project}"
+
+
+class Round(models.Model):
+    """One turn of the loop. It opens when its policy starts to sample and closes when its run ends with a policy."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="rounds")
+    number = models.PositiveIntegerField()
+    policy = models.ForeignKey("Policy", on_delete=models.PROTECT, related_name="rounds")
+    opened_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="round_number_once"),
+            models.UniqueConstraint(fields=["project"], condition=Q(closed_at__isnull=True), name="round_open_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"round {self.number}"
+
+
+class Policy(models.Model):
+    """An immutable, numbered version of the model: the base (number 0), or the base plus an adapter."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="policies")
+    number = models.PositiveIntegerField()
+    parent = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="children")
+    author = models.OneToOneField(Author, on_delete=models.PROTECT, related_name="policy")
+    run = models.OneToOneField("Run", on_delete=models.PROTECT, null=True, blank=True, related_name="policy")
+    # The base it stands on, copied so that a changed project setting cannot change what this policy is.
+    base_model = models.CharField(max_length=300)
+    base_revision = models.CharField(max_length=80, blank=True)
+    # Folder of the adapter below the data folder; empty for the base.
+    adapter_path = models.CharField(max_length=300, blank=True)
+    manifest = models.JSONField(default=dict, blank=True)
+    manifest_sha256 = models.CharField(max_length=64, blank=True)
+    # What scoring found (see docs/reference/metrics.md), and whether the guards let it be sampled from.
+    metrics = models.JSONField(default=dict, blank=True)
+    guard_failures = models.JSONField(default=list, blank=True)
+    scored_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        verbose_name_plural = "policies"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="policy_number_once"),
+            models.CheckConstraint(
+                condition=Q(number=0, adapter_path="") | (Q(number__gt=0) & ~Q(manifest_sha256="")),
+                name="policy_trained_has_a_manifest",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "base" if self.number == 0 else f"policy {self.number}"
+
+
+class Snapshot(models.Model):
+    """The frozen, hashed list of judgments and ratings that one run trains on. used + skipped = its items."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="snapshots")
+    # sha256 over the canonical training rows, in order.
+    sha256 = models.CharField(max_length=64)
+    # How several judgments of one comparison become one row: "single" (each its own row) until there are others.
+    aggregation = models.CharField(max_length=20, default="single")
+    # "new": what the parent had not learnt from, and `replayed` decisions that it had. "all": every current decision.
+    selection = models.CharField(max_length=10, default="all")
+    replayed = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"snapshot {self.pk}"
+
+
+class SnapshotItem(models.Model):
+    """One judgment or rating in a snapshot, and what became of it: from a policy to every judgment, and back."""
+
+    class Outcome(models.TextChoices):
+        PENDING = "pending", _("Not trained yet")
+        USED = "used", _("Used")
+        SKIPPED = "skipped", _("Skipped")
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="items")
+    judgment = models.ForeignKey(
+        Judgment, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items"
+    )
+    rating = models.ForeignKey(Rating, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items")
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
+    reason = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(judgment__isnull=False, rating__isnull=True)
+                | Q(judgment__isnull=True, rating__isnull=False),
+                name="snapshot_item_is_one_thing",
+            ),
+            models.UniqueConstraint(fields=["snapshot", "judgment"], name="snapshot_judgment_once"),
+            models.UniqueConstraint(fields=["snapshot", "rating"], name="snapshot_rating_once"),
+            models.CheckConstraint(
+                condition=Q(outcome="skipped") ^ Q(reason=""), name="snapshot_item_skipped_for_a_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"item {self.pk} of snapshot {self.snapshot_id}"
+
+
+class Run(models.Model):
+    """One training job: method, settings, snapshot, events, result. Its state moves as ``training.states`` draws."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        TRAINING = "training", _("Training")
+        SCORING = "scoring", _("Scoring")
+        FINISHED = "finished", _("Finished")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
+    round = models.ForeignKey(Round, on_delete=models.PROTECT, related_name="runs")
+    number = models.PositiveIntegerField()
+    snapshot = models.OneToOneField(Snapshot, on_delete=models.PROTECT, related_name="run")
+    method = models.CharField(max_length=10, choices=Method)
+    # The engine's whole TrainSpec, frozen when the run opens.
+    spec = models.JSONField()
+    reference = models.CharField(max_length=10, choices=Reference, default=Reference.BASE)
+    parent = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    # A wish, not a state: the launcher polls it.
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    step = models.PositiveIntegerField(default=0)
+    total_steps = models.PositiveIntegerField(default=0)
+    # The newest metrics, and once it has ended the engine's result.
+    latest = models.JSONField(default=dict, blank=True)
+    result = models.JSONField(default=dict, blank=True)
+    code = models.CharField(max_length=40, blank=True)
+    message = models.TextField(blank=True)
+    # Why it started: "Lea pressed Start", "50 new judgments".
+    reason = models.CharField(max_length=300, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="run_number_once"),
+            # One run at a time in a project: the next round samples from its result.
+            models.UniqueConstraint(
+                fields=["project"], condition=Q(state__in=["queued", "training", "scoring"]), name="run_active_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"run {self.number}"
+
+
+class RunEvent(models.Model):
+    """One thing that happened in a run: a move (from, to, why), a metric, a warning, a checkpoint."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=20)
+    step = models.PositiveIntegerField(null=True, blank=True)
+    data = models.JSONField(default=dict)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        indexes: ClassVar = [models.Index(fields=["run", "kind", "id"], name="run_event_by_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of run {self.run_id}"
+
+
+class Job(models.Model):
+    """A piece of engine work with a fenced lease. The row is the truth; the broker's message carries its id only.
+
+    Every UPDATE that renews, finishes or publishes is filtered by the token, so that whoever lost the lease changes
+    nothing (docs/adr/0004).
+    """
+
+    class Kind(models.TextChoices):
+        SAMPLE = "sample", _("Sample answers")
+        TRAIN = "train", _("Train")
+        SCORE = "score", _("Score")
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
+    policy = models.ForeignKey(Policy, on_delete=models.CASCADE, null=True, blank=True, related_name="jobs")
+    kind = models.CharField(max_length=10, choices=Kind)
+    # The frozen plan: the engine's spec, and the ids of its rows where they are not the run's snapshot.
+    payload = models.JSONField(default=dict)
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    owner = models.CharField(max_length=120, blank=True)
+    token = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=0)
+    rung_at = models.DateTimeField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["created_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["state", "lease_until"], condition=Q(state__in=["queued", "running"]), name="job_due"),
+        ]
+        constraints: ClassVar = [
+            # Two ticks at once may both decide to sample; one of them finds the job there.
+            models.UniqueConstraint(
+                fields=["project", "kind"], condition=Q(state__in=["queued", "running"]), name="job_active_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} job {self.pk}"
+
+
+class TickSlot(models.Model):
+    """Proof that a periodic thing was done in its slot of time: two beats insert the same row and one of them loses."""
+
+    name = models.CharField(max_length=40)
+    slot = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["name", "slot"], name="tick_slot_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.slot}"

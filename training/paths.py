@@ -1,0 +1,53 @@
+"""Where jobs and policies lie on disk. Only ids and numbers make up a path, never text that came from people."""
+
+import shutil
+from pathlib import Path
+
+from django.conf import settings
+
+from training.models import Job, Policy
+
+
+def is_starter(base_model: str) -> bool:
+    """Is this the small model that Pairloop builds for itself?"""
+    return bool(base_model) and Path(base_model) == Path(settings.STARTER_DIR)
+
+
+def job_folder(job: Job) -> Path:
+    """All attempts at one job."""
+    return Path(settings.RUNS_DIR) / str(job.pk)
+
+
+def attempt_folder(job: Job, token: int) -> Path:
+    """One attempt: nobody else ever had this token, so nobody else writes here."""
+    return job_folder(job) / str(token)
+
+
+def earlier_attempts(job: Job, token: int) -> list[Path]:
+    """Folders of the attempts before this one, oldest first."""
+    folder = job_folder(job)
+    numbers = sorted(int(item.name) for item in folder.iterdir() if item.name.isdecimal()) if folder.exists() else []
+    return [folder / str(number) for number in numbers if number < token]
+
+
+def policy_folder(project_id: int, number: int) -> Path:
+    """Where a policy's adapter is kept."""
+    return Path(settings.POLICIES_DIR) / str(project_id) / str(number)
+
+
+def adapter_folder(policy: Policy) -> str:
+    """The adapter as the engine wants it: a folder, or empty for the base."""
+    return str(Path(settings.HOME) / policy.adapter_path) if policy.adapter_path else ""
+
+
+def drop_working_files(job: Job) -> None:
+    """After a job has ended for good: optimizer states and the unpublished copy of the adapter are of no more use.
+
+    Spec, rows, events, logs and result stay, so that what was done can be looked up and done again by hand.
+    """
+    folder = job_folder(job)
+    if not folder.exists():
+        return
+    for attempt in folder.iterdir():
+        for name in ("checkpoints", "adapter"):
+            shutil.rmtree(attempt / name, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""The facts that ``loop.decide`` decides on, read from the tables at one moment."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from annotate.models import Judgment, Project, Prompt, Rating
+from training.loop import ActiveRun, LastSampling, LoopFacts
+from training.models import Job, Loop, Method, Round, Run, SnapshotItem
+from training.paths import is_starter
+from training.queries.queue import open_items
+from training.states import JOB_ACTIVE, JOB_TERMINAL, RUN_ACTIVE
+
+
+def gather(loop: Loop, *, now: datetime | None = None) -> LoopFacts:
+    """Everything ``decide`` wants to know about this loop."""
+    project = loop.project
+    opened = Round.objects.filter(project=project, closed_at__isnull=True).first()
+    waiting = open_items(project, round_number=opened.number) if opened else {}
+    last_run = Run.objects.filter(project=project).order_by("-id").first()
+    return LoopFacts(
+        now=now or timezone.now(),
+        paused=loop.paused_at is not None,
+        train_prompts=project.prompts.filter(split=Prompt.Split.TRAIN).count(),
+        open_items=min(waiting.values(), default=0),
+        queue_target=loop.queue_target,
+        sampling=Job.objects.filter(project=project, kind=Job.Kind.SAMPLE, state__in=JOB_ACTIVE).exists(),
+        new_judgments=new_decisions(project, method=loop.method),
+        train_after=loop.train_after,
+        train_every=None if loop.train_every_hours is None else timedelta(hours=loop.train_every_hours),
+        last_round_at=last_run.created_at if last_run else project.created_at,
+        last_sampling=_last_sampling(project, round_number=opened.number if opened else 0),
+        run=_active(last_run),
+        obstacle=_obstacle(loop),
+    )
+
+
+def new_decisions(project: Project, *, method: str) -> int:
+    """Judgments (and for KTO ratings) that a run could learn from and that no run has frozen yet.
+
+    Counted against every earlier run, whatever became of it: one that failed or was cancelled must not start over by
+    itself. The next run trains on those decisions all the same: no policy has learnt from them.
+    """
+    seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
+    choices = ["A", "B", "both_bad"] if method == Method.KTO else ["A", "B"]
+    judged = Judgment.objects.filter(
+        project=project,
+        superseded_at__isnull=True,
+        retracted_at__isnull=True,
+        choice__in=choices,
+        comparison__purpose="collect",
+        comparison__split=Prompt.Split.TRAIN,
+    )
+    count = judged.filter(~Exists(seen)).count()
+    if method == Method.KTO:
+        rated = Rating.objects.filter(
+            project=project,
+            superseded_at__isnull=True,
+            retracted_at__isnull=True,
+            value__in=["up", "down"],
+            response__prompt__split=Prompt.Split.TRAIN,
+        )
+        count += rated.filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
+    return count
+
+
+def _active(run: Run | None) -> ActiveRun | None:
+    if run is None or run.state not in RUN_ACTIVE:
+        return None
+    scoring = Job.objects.filter(run=run, kind=Job.Kind.SCORE).exists()
+    return ActiveRun(run.number, run.state, run.step, run.total_steps, scoring_job=scoring)
+
+
+def _last_sampling(project: Project, *, round_number: int) -> LastSampling | None:
+    """The newest sampling of the open round that has ended; another round's troubles are over."""
+    job = (
+        Job.objects.filter(project=project, kind=Job.Kind.SAMPLE, state__in=JOB_TERMINAL, ended_at__isnull=False)
+        .order_by("-ended_at")
+        .first()
+    )
+    if job is None or job.ended_at is None or job.payload.get("round") != round_number:
+        return None
+    return LastSampling(job.ended_at, int(job.payload.get("made", 0)), job.error)
+
+
+def _obstacle(loop: Loop) -> str:
+    """Why the base model cannot even be tried, or nothing. A hub id is left to the engine."""
+    path = Path(loop.base_model)
+    if path.is_absolute() and not (path / "config.json").exists():
+        if is_starter(loop.base_model):
+            return "the starter model is not built yet (manage.py up builds it)"
+        return f"there is no model in {loop.base_model}"
+    return ""

@@ -1,0 +1,208 @@
+"""What the pages about runs show."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Max, QuerySet
+
+from annotate.models import Project
+from training.models import Policy, Run, RunEvent, SnapshotItem
+from training.rows import SKIP_REASONS
+from training.states import RUN_ACTIVE
+
+# What a curve has a place for, and the engine's name of it.
+SERIES = {
+    "loss": "loss",
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "chosen": "rewards/chosen",
+    "rejected": "rewards/rejected",
+}
+# A browser draws this many points without effort; longer runs are thinned out evenly.
+MOST_POINTS = 2000
+
+
+def runs_of(project: Project) -> QuerySet[Run]:
+    """The project's runs, newest first, with all that a list shows."""
+    return project.runs.select_related("policy", "parent", "created_by", "round").order_by("-number")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Some items of a snapshot that met the same end."""
+
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """What became of a snapshot: used + skipped (+ pending, until the run has ended) = total."""
+
+    total: int
+    used: int
+    pending: int
+    skipped: list[Share]
+
+    @property
+    def skipped_total(self) -> int:
+        return sum(share.count for share in self.skipped)
+
+
+def accounting(run: Run) -> Accounting:
+    """The snapshot's items by outcome and reason."""
+    counts = {
+        (outcome, reason): count
+        for outcome, reason, count in run.snapshot.items.values_list("outcome", "reason")
+        .annotate(items=Count("id"))
+        .order_by("-items", "reason")
+    }
+    skipped = [
+        Share(SKIP_REASONS.get(reason, reason), count)
+        for (outcome, reason), count in counts.items()
+        if outcome == SnapshotItem.Outcome.SKIPPED
+    ]
+    return Accounting(
+        total=sum(counts.values()),
+        used=counts.get((SnapshotItem.Outcome.USED, ""), 0),
+        pending=counts.get((SnapshotItem.Outcome.PENDING, ""), 0),
+        skipped=skipped,
+    )
+
+
+# --- The curve --------------------------------------------------------------------------------------------------------
+
+
+def curve(run: Run, *, after: int = 0) -> list[dict[str, Any]]:
+    """One point a step, ``{"step", "loss", "accuracy", ...}``, of the metric events after id ``after``.
+
+    An attempt that resumed repeats a few steps; what it measured last is what counts.
+    """
+    points: dict[int, dict[str, Any]] = {}
+    events = run.events.filter(kind="metric", step__isnull=False, pk__gt=after).order_by("pk")
+    for step, data in events.values_list("step", "data"):
+        values = data.get("values", {})
+        points[step or 0] = {"step": step} | {name: values.get(key) for name, key in SERIES.items()}
+    ordered = [points[step] for step in sorted(points)]
+    stride = -(-len(ordered) // MOST_POINTS) or 1
+    return ordered[::stride]
+
+
+def newest_event(run: Run) -> int:
+    """The id to ask for more after."""
+    return run.events.filter(kind="metric").aggregate(Max("pk"))["pk__max"] or 0
+
+
+def thinned(points: list[dict[str, Any]], *, rows: int = 25) -> list[dict[str, Any]]:
+    """A few of the points, the last always among them, for the table beside the curve."""
+    if len(points) <= rows:
+        return points
+    stride = -(-len(points) // rows)
+    return points[::stride] + ([] if (len(points) - 1) % stride == 0 else points[-1:])
+
+
+# --- The live part ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A run as it stands, and ``seen``: a mark that changes with everything that is shown of it."""
+
+    run: Run
+    policy: Policy | None
+    active: bool
+    can_cancel: bool
+    eta_seconds: float | None
+    # The newest step's, in training: of the rows of that step only.
+    accuracy: float | None
+    margin: float | None
+    phase: str
+    seen: str
+    # The same for the results below the curve, which change far less often.
+    results_seen: str
+
+
+def live(run: Run) -> Live:
+    """Everything that the moving part of the run page shows."""
+    policy = Policy.objects.filter(run=run).first()
+    active = run.state in RUN_ACTIVE
+    phase = run.events.filter(kind="phase").order_by("-pk").values_list("data", flat=True).first() if active else None
+    told = str(phase.get("message", "")) if phase else ""
+    eta = _eta(run) if run.state == Run.State.TRAINING else None
+    marks = [run.state, run.step, run.total_steps, run.latest, run.message, str(run.cancel_requested_at), told]
+    return Live(
+        run=run,
+        policy=policy,
+        active=active,
+        can_cancel=active and run.cancel_requested_at is None,
+        eta_seconds=eta,
+        accuracy=run.latest.get(SERIES["accuracy"]),
+        margin=run.latest.get(SERIES["margin"]),
+        phase=told,
+        seen=_mark(marks),
+        results_seen=_mark([run.state, None if policy is None else policy.pk]),
+    )
+
+
+def _mark(shown: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _eta(run: Run) -> float | None:
+    metrics = run.events.filter(kind="metric", step__isnull=False)
+    last = metrics.order_by("-pk").first()
+    if last is None:
+        return None
+    # The steps of an earlier attempt say nothing about the time that passed between the attempts.
+    first = metrics.filter(data__attempt=last.data.get("attempt")).order_by("pk").first()
+    return None if first is None else eta_seconds(_place(first), _place(last), total=run.total_steps)
+
+
+def _place(event: RunEvent) -> tuple[int, datetime]:
+    return event.step or 0, event.at
+
+
+def eta_seconds(first: tuple[int, datetime], last: tuple[int, datetime], *, total: int) -> float | None:
+    """Seconds until step ``total`` at the pace between two (step, time); None while there is no pace."""
+    steps = last[0] - first[0]
+    if steps <= 0 or total < last[0]:
+        return None
+    return (last[1] - first[1]).total_seconds() / steps * (total - last[0])
+
+
+def history(run: Run) -> QuerySet[RunEvent]:
+    """What happened in words: moves, phases, warnings, checkpoints. Newest last."""
+    return run.events.filter(kind__in=["move", "phase", "warning", "checkpoint"]).order_by("pk")[:200]
+
+
+# --- Results ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeAfter:
+    """One reserved prompt with the answers of the policy before and of the new one."""
+
+    prompt: list[dict[str, str]]
+    before: str
+    after: str
+
+
+def before_after(run: Run) -> list[BeforeAfter]:
+    """The side-by-side answers that scoring kept; a prompt that was deleted since is left out."""
+    kept = run.result.get("before_after", [])
+    ids = {int(str(row["id"]).removeprefix("p")): row for row in kept}
+    prompts = dict(run.project.prompts.filter(pk__in=ids).values_list("pk", "messages"))
+    return [BeforeAfter(prompts[pk], row["before"], row["after"]) for pk, row in ids.items() if pk in prompts]
+
+
+def settings_shown(run: Run) -> list[tuple[str, Any]]:
+    """The frozen spec as name and value, without what names folders of this machine."""
+    hidden = ("kind", "format", "method", "resume_from", "start_adapter", "model", "revision", "reference")
+    return [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
+        for name, value in run.spec.items()
+        if name not in hidden
+    ]

@@ -1,0 +1,66 @@
+"""Which training settings a form starts from, and a spec made of what the form brought back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.engine.spec import EXPERT_DPO, EXPERT_KTO, STARTER_DPO, STARTER_KTO, TrainSpec
+from training.models import Loop, Method, Policy
+from training.paths import adapter_folder, is_starter
+
+# The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
+KNOBS = (
+    "loss_type",
+    "loss_weights",
+    "beta",
+    "label_smoothing",
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "gradient_accumulation",
+    "max_length",
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "warmup_ratio",
+    "lr_scheduler",
+    "weight_decay",
+    "max_grad_norm",
+    "desirable_weight",
+    "undesirable_weight",
+    "seed",
+    "save_every",
+    "min_rows",
+    "gradient_checkpointing",
+    "reference",
+)
+
+
+def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
+    """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
+    if is_starter(base_model):
+        preset = STARTER_KTO if method == Method.KTO else STARTER_DPO
+    else:
+        preset = EXPERT_KTO if method == Method.KTO else EXPERT_DPO
+    spec = TrainSpec(**(preset | {"method": method, "model": base_model})).to_json()
+    return {knob: spec[knob] for knob in KNOBS}
+
+
+def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str, Any]) -> TrainSpec:
+    """The engine's whole spec: defaults, then ``settings`` (some of ``KNOBS``), on top of ``parent``.
+
+    Raises ``SpecError``, keyed by field. The run continues the parent's adapter; what it is held close to is the
+    reference, by default the base (facts: with the previous policy as reference, KL grows round after round).
+    """
+    values = default_settings(method=method, base_model=loop.base_model) | dict(settings)
+    return TrainSpec.from_json(
+        values
+        | {
+            "method": method,
+            "model": parent.base_model,
+            "revision": parent.base_revision,
+            "start_adapter": adapter_folder(parent),
+            # Without a start adapter the previous policy *is* the base.
+            "reference": values["reference"] if parent.adapter_path else "base",
+        }
+    )

@@ -1,0 +1,119 @@
+"""What a run's worker does: write the engine's folder, pass its events on, publish its policy."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from annotate.services.content import policy_author
+from training.engine import rundir
+from training.engine.spec import TrainSpec
+from training.models import Job, Policy, Run, RunEvent
+from training.paths import policy_folder
+from training.services.leases import Lease, finish
+from training.services.runs import brief, move
+from training.services.snapshots import SnapshotChangedError, frozen_rows, settle
+from training.services.text import storable
+
+
+def write_train_dir(run: Run, folder: Path, *, resume_from: Sequence[Path]) -> None:
+    """What the engine needs to train. Raises ``SnapshotChangedError``."""
+    spec = TrainSpec.from_json(run.spec | {"resume_from": [str(path) for path in resume_from]})
+    rundir.write_run_dir(folder, spec, frozen_rows(run.snapshot, run.method).rows)
+
+
+def relay(run: Run, events: Sequence[Mapping[str, Any]], *, attempt: int, stage: str) -> None:
+    """Stores the engine's events, and the newest step and metrics on the run. ``stage``: "train" or "score"."""
+    rows: list[RunEvent] = []
+    latest: dict[str, float] = {}
+    progress: dict[str, int] = {}
+    extra = {"attempt": attempt, "stage": stage}
+    for event in events:
+        data = {key: value for key, value in event.items() if key not in ("seq", "at", "kind", "step")}
+        kind, step = str(event["kind"]), event.get("step")
+        if kind == "progress":
+            progress = {"step": int(event["step"]), "total_steps": int(event["total"])}
+            continue
+        if kind == "metric":
+            latest = storable(event.get("values", {})) | {"step": step}
+        at = datetime.fromtimestamp(float(event["at"]), UTC)
+        rows.append(RunEvent(run=run, kind=kind[:20], step=step, data=storable(data) | extra, at=at))
+    RunEvent.objects.bulk_create(rows, batch_size=500)
+    if stage == "train" and (progress or latest):
+        Run.objects.filter(pk=run.pk).update(**progress, **({"latest": latest} if latest else {}))
+
+
+def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, Any]) -> Policy:
+    """The run's adapter becomes an immutable, numbered policy. Raises ``LeaseLostError`` or ``ManifestError``.
+
+    The bytes are copied aside and verified before the transaction; inside, one UPDATE proves that the lease is ours,
+    then the folder takes its number by a rename. A crash before the commit leaves a folder that no row names, and
+    the next attempt puts its own in that place.
+    """
+    digest = str(result["manifest_sha256"])
+    incoming = policy_folder(run.project_id, 0).parent / f".incoming-{lease.job_id}-{lease.token}"
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(folder / "adapter", incoming)
+    try:
+        manifest = rundir.verify_manifest(incoming, digest)
+        _sync(incoming)
+        made = frozen_rows(run.snapshot, run.method)
+        with transaction.atomic():
+            finish(lease, state=Job.State.DONE)
+            number = 1 + (run.project.policies.aggregate(Max("number"))["number__max"] or 0)
+            policy = Policy.objects.create(
+                project=run.project,
+                number=number,
+                parent=run.parent,
+                author=policy_author(project=run.project, number=number, name=f"policy {number}"),
+                run=run,
+                base_model=run.parent.base_model,
+                base_revision=run.parent.base_revision,
+                adapter_path=str(policy_folder(run.project_id, number).relative_to(settings.HOME)),
+                manifest=manifest,
+                manifest_sha256=digest,
+            )
+            settle(snapshot=run.snapshot, made=made, used=map(str, result["used"]), skipped=result["skipped"])
+            move(run, to="scoring", why=f"trained policy {number}", result=brief(result))
+            _put_in_place(incoming, policy_folder(run.project_id, number))
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return policy
+
+
+def _sync(folder: Path) -> None:
+    for item in folder.rglob("*"):
+        if item.is_file():
+            with item.open("rb") as file:
+                os.fsync(file.fileno())
+    rundir.fsync_folder(folder)
+
+
+def _put_in_place(incoming: Path, target: Path) -> None:
+    """A folder at the target was left by a crash before its commit: no policy has this number, or we would not."""
+    if target.exists():
+        shutil.rmtree(target)
+    incoming.rename(target)
+    rundir.fsync_folder(target.parent)
+
+
+def record_skips(run: Run, result: Mapping[str, Any]) -> None:
+    """A run that failed trained nothing, but which rows the engine refused may be why: those are settled."""
+    try:
+        made = frozen_rows(run.snapshot, run.method)
+    except SnapshotChangedError:
+        return
+    reasons = {str(row["id"]): str(row["reason"])[:60] for row in result.get("skipped", [])}
+    for item in made.items:
+        refused = [reasons[row] for row in item.row_ids if row in reasons]
+        if item.row_ids and len(refused) == len(item.row_ids):
+            rows = run.snapshot.items.filter(outcome="pending")
+            rows = rows.filter(judgment_id=item.id) if item.kind == "judgment" else rows.filter(rating_id=item.id)
+            rows.update(outcome="skipped", reason=refused[0])

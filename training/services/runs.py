@@ -1,0 +1,165 @@
+"""Runs: open one with its plan frozen, move it along, cancel it."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from annotate.models import User
+from annotate.services.audit import record_deed
+from training.models import Job, Loop, Policy, Round, Run, RunEvent
+from training.rows import shortcoming
+from training.services.defaults import KNOBS, train_spec
+from training.services.doorbell import ring_after_commit
+from training.services.snapshots import freeze, select_rows
+from training.services.text import storable
+from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
+
+# Lists in an engine's result with an entry per row: the snapshot's items say the same.
+_LONG = ("used", "skipped")
+
+
+class CannotStartError(Exception):
+    """A run cannot be opened now; the message says why and what to do."""
+
+
+class AlreadyRunningError(CannotStartError):
+    """The project has a run under way: ``run``. A second press on Start ends here, harmlessly."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"Run {run.number} is under way. The next one can start when it has ended.")
+        self.run = run
+
+
+def active_run(project_id: int) -> Run | None:
+    """The project's run that has not ended, if there is one."""
+    return Run.objects.filter(project_id=project_id, state__in=RUN_ACTIVE).first()
+
+
+def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_by: User | None, reason: str) -> Run:
+    """Freezes snapshot and spec and opens the run with its job, in one transaction; rings after the commit.
+
+    ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it. Raises ``SpecError``
+    (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
+    """
+    if (running := active_run(loop.project_id)) is not None:
+        raise AlreadyRunningError(running)
+    parent = loop.sampler
+    opened = Round.objects.filter(project=loop.project, closed_at__isnull=True).first()
+    if parent is None or opened is None:
+        raise CannotStartError("The loop has no base policy yet. Save its settings once, then start the run.")
+    spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
+    # Read before the transaction: on SQLite it would keep every annotator waiting, and what is edited meanwhile is
+    # frozen as it was read.
+    selection = select_rows(
+        project=loop.project,
+        method=method,
+        parent=parent,
+        replay_percent=loop.replay_percent,
+        min_rows=spec.min_rows,
+        rng=random.Random(spec.seed),
+    )
+    if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
+        raise CannotStartError(problem)
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                project=loop.project,
+                round=opened,
+                number=1 + (loop.project.runs.aggregate(Max("number"))["number__max"] or 0),
+                snapshot=freeze(project=loop.project, selection=selection),
+                method=method,
+                spec=spec.to_json(),
+                reference=spec.reference,
+                parent=parent,
+                reason=reason,
+                created_by=started_by,
+            )
+            job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN)
+            plain = spec.to_json()
+            Loop.objects.filter(pk=loop.pk).update(method=method, settings={knob: plain[knob] for knob in KNOBS})
+            record_move(run, "queued", reason)
+            record_deed(
+                project=loop.project,
+                actor=started_by,
+                verb="run.started",
+                subject=f"run {run.number}",
+                method=method,
+                snapshot=run.snapshot.sha256,
+                selection=selection.name,
+                replayed=selection.replayed,
+                reason=reason,
+            )
+            ring_after_commit(job.pk)
+    except IntegrityError as error:
+        # Two presses at the same instant: run_active_once let one of them through.
+        if (running := active_run(loop.project_id)) is not None:
+            raise AlreadyRunningError(running) from error
+        raise
+    return run
+
+
+# --- Moves ------------------------------------------------------------------------------------------------------------
+
+
+def record_move(run: Run, to: str, why: str, *, left: str = "") -> None:
+    """The event row of a move: from, to, why, when."""
+    RunEvent.objects.create(run=run, kind="move", data={"from": left, "to": to, "why": why}, at=timezone.now())
+
+
+def move(run: Run, *, to: str, why: str, **fields: Any) -> bool:
+    """Moves the run if it is still where the move may begin; False when someone else was first."""
+    left = Run.objects.filter(pk=run.pk).values_list("state", flat=True).first()
+    if left is None or left not in states_that_lead_to(to, RUN_MOVES):
+        return False
+    if Run.objects.filter(pk=run.pk, state=left).update(state=to, **fields) != 1:
+        return False
+    record_move(run, to, why, left=left)
+    return True
+
+
+def mark_training(run: Run) -> None:
+    """A worker took the run's job up; a later attempt finds it moved already."""
+    move(run, to="training", why="a worker took it up", started_at=timezone.now())
+
+
+def end_run(run: Run, *, state: str, code: str, message: str, result: Mapping[str, Any] | None = None) -> bool:
+    """Moves the run to failed or cancelled, with what a person should know."""
+    fields: dict[str, Any] = {"code": code, "message": message, "ended_at": timezone.now()}
+    if result is not None:
+        fields["result"] = brief(result)
+    moved = move(run, to=state, why=message, **fields)
+    if moved:
+        Policy.objects.filter(run=run, scored_at__isnull=True).update(guard_failures=["it was never scored"])
+    return moved
+
+
+def brief(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The engine's result as it is kept on the run: counts in place of lists with an entry per row."""
+    kept = {key: value for key, value in result.items() if key not in _LONG}
+    kept |= {f"{key}_rows": len(result.get(key, ())) for key in _LONG}
+    return {key: storable(value) for key, value in kept.items()}
+
+
+def cancel_run(*, run: Run, actor: User) -> None:
+    """Asks the run to end. Idempotent: a queued one ends at once, a running one within a minute, an ended one stays."""
+    with transaction.atomic():
+        asked = Run.objects.filter(pk=run.pk, state__in=RUN_ACTIVE, cancel_requested_at__isnull=True).update(
+            cancel_requested_at=timezone.now()
+        )
+        if asked:
+            record_deed(project=run.project, actor=actor, verb="run.cancelled", subject=f"run {run.number}")
+        ended = Job.objects.filter(run=run, state=Job.State.QUEUED).update(
+            state=Job.State.CANCELLED, ended_at=timezone.now()
+        )
+        idle = not Job.objects.filter(run=run, state__in=JOB_ACTIVE).exists()
+        if ended or idle:
+            end_run(run, state="cancelled", code="cancelled", message=f"Cancelled by {actor}.")
+
+
+def cancel_wanted(run_id: int) -> bool:
+    """Did a lead ask this run to end?"""
+    return Run.objects.filter(pk=run_id, cancel_requested_at__isnull=False).exists()

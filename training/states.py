@@ -1,0 +1,55 @@
+"""PURE: the states of runs and jobs, what each means in a line, and the moves between them.
+
+A move is one UPDATE filtered by the state that is left, so that of two who try, one wins. A wish to stop is a flag
+(``Run.cancel_requested_at``), never a state.
+
+    run:  queued ──claimed──> training ──policy published──> scoring ──scored──> finished
+             │                   │                              │
+             └─────cancel────────┴────cancel, failure───────────┴──> cancelled / failed
+
+    job:  queued ──claim──> running ──publish──> done
+             ^                │ │
+             └──release───────┘ └──> failed / cancelled      (an expired lease: claimed again, with a higher token)
+"""
+
+RUN_MEANING: dict[str, str] = {
+    "queued": "frozen and waiting for a worker",
+    "training": "the engine is at work",
+    "scoring": "the new policy exists and is being measured",
+    "finished": "the new policy exists and was measured",
+    "failed": "ended without a usable result; the message says why and what to do",
+    "cancelled": "ended because a lead asked for it",
+}
+RUN_MOVES: dict[str, frozenset[str]] = {
+    "queued": frozenset({"training", "failed", "cancelled"}),
+    "training": frozenset({"scoring", "failed", "cancelled"}),
+    # A policy that could not be scored stays: it is only never sampled from.
+    "scoring": frozenset({"finished", "failed", "cancelled"}),
+    "finished": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+RUN_ACTIVE = ("queued", "training", "scoring")
+RUN_TERMINAL = ("finished", "failed", "cancelled")
+
+JOB_MEANING: dict[str, str] = {
+    "queued": "waiting for a worker to hear the doorbell",
+    "running": "leased to a worker until lease_until; after that anyone may claim it",
+    "done": "its result was published, once",
+    "failed": "ended for good; error says why",
+    "cancelled": "ended because a lead asked for it",
+}
+JOB_MOVES: dict[str, frozenset[str]] = {
+    "queued": frozenset({"running", "failed", "cancelled"}),
+    "running": frozenset({"running", "queued", "done", "failed", "cancelled"}),
+    "done": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+JOB_ACTIVE = ("queued", "running")
+JOB_TERMINAL = ("done", "failed", "cancelled")
+
+
+def states_that_lead_to(target: str, moves: dict[str, frozenset[str]]) -> tuple[str, ...]:
+    """The states that may be left for ``target``: what the UPDATE of a move filters by."""
+    return tuple(state for state, after in moves.items() if target in after)

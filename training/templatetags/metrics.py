@@ -1,0 +1,58 @@
+"""How numbers of training read on a page."""
+
+import math
+from typing import Any
+
+from django import template
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+register = template.Library()
+
+MISSING = "–"
+
+
+@register.filter
+def figure(value: Any) -> str:
+    """A measurement to about four digits: 0.6931, 1.431, 12.44, 1.2e-05; a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return MISSING
+    if value == 0 or isinstance(value, int):
+        return f"{value:g}"
+    if 0.001 <= abs(value) < 10:  # As many decimals every time, so that a live number does not jump about.
+        return f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}"
+    return f"{value:.4g}"
+
+
+@register.filter
+def percent(value: Any) -> str:
+    """A share as whole percent; a dash where there is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return MISSING
+    return f"{100 * value:.0f} %"
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: 45 s, 3 min, 2 h 5 min; a dash where there are none."""
+    if seconds is None:
+        return MISSING
+    if seconds < 90:
+        return _("%(seconds)d s") % {"seconds": round(seconds)}
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return ngettext("%(minutes)d min", "%(minutes)d min", minutes) % {"minutes": minutes}
+    return _("%(hours)d h %(minutes)d min") % {"hours": minutes // 60, "minutes": minutes % 60}
+
+
+@register.filter
+def badge(state: str) -> str:
+    """The colour of a state's badge."""
+    return {
+        "queued": "live",
+        "training": "live",
+        "scoring": "live",
+        "finished": "ok",
+        "failed": "bad",
+        "cancelled": "warn",
+    }.get(state, "")

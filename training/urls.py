@@ -1,0 +1,20 @@
+from django.urls import path
+
+from training.views import loops, policies, runs
+
+app_name = "training"
+urlpatterns = [
+    path("projects/<int:project_id>/runs/", runs.runs, name="runs"),
+    path("projects/<int:project_id>/runs/start/", runs.start, name="start"),
+    path("projects/<int:project_id>/runs/<int:number>/", runs.run, name="run"),
+    path("projects/<int:project_id>/runs/<int:number>/live/", runs.live, name="run_live"),
+    path("projects/<int:project_id>/runs/<int:number>/results/", runs.results, name="run_results"),
+    path("projects/<int:project_id>/runs/<int:number>/curve/", runs.curve, name="run_curve"),
+    path("projects/<int:project_id>/runs/<int:number>/cancel/", runs.cancel, name="cancel"),
+    path("projects/<int:project_id>/policies/", policies.policies, name="policies"),
+    path("projects/<int:project_id>/policies/<int:number>/", policies.policy, name="policy"),
+    path("projects/<int:project_id>/loop/", loops.loop_settings, name="loop"),
+    path("projects/<int:project_id>/loop/now/", loops.now, name="now"),
+    path("projects/<int:project_id>/loop/sample/", loops.sample, name="sample"),
+    path("projects/<int:project_id>/loop/pause/", loops.pause, name="pause"),
+]

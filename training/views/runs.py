@@ -1,0 +1,167 @@
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotate.access import SignedInRequest, membership_for
+from annotate.models import Membership, Role
+from training.engine.spec import SpecError
+from training.forms import RunForm
+from training.models import Loop, Method, Run
+from training.queries import runs as queries
+from training.queries.overview import overview
+from training.services.defaults import default_settings
+from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run
+from training.states import RUN_ACTIVE
+
+
+def _context(membership: Membership, **more: Any) -> dict[str, Any]:
+    return {"membership": membership, "project": membership.project} | more
+
+
+def _run_of(membership: Membership, number: int) -> Run:
+    rows = Run.objects.select_related("project", "snapshot", "parent", "round", "created_by")
+    return get_object_or_404(rows, project=membership.project, number=number)
+
+
+def start_form(loop: Loop, method: str | None = None) -> RunForm:
+    """An unbound form: as the last run of this method was started, else as an expert would."""
+    chosen = method if method in Method.values else loop.method
+    defaults = default_settings(method=chosen, base_model=loop.base_model)
+    kept = loop.settings if chosen == loop.method else {}
+    return RunForm(method=chosen, settings=defaults | kept)
+
+
+@require_safe
+@login_required
+def runs(request: SignedInRequest, project_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    page = Paginator(queries.runs_of(membership.project), 25).get_page(request.GET.get("page"))
+    loop = Loop.objects.select_related("project", "sampler").filter(project=membership.project).first()
+    context = _context(membership, page=page, loop=loop)
+    if loop is not None:
+        context |= {"overview": overview(loop), "form": start_form(loop, request.GET.get("method"))}
+    return render(request, "training/runs.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def start(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """The form by itself, with the other method's knobs or with what was wrong; and the press on Start."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    loop = get_object_or_404(Loop.objects.select_related("project", "sampler"), project=membership.project)
+    form = start_form(loop, request.GET.get("method"))
+    if request.method == "POST":
+        form = _bound(request, loop)
+        if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
+            return redirect("training:run", project_id, opened.number)
+    context = _context(membership, loop=loop, form=form, overview=overview(loop))
+    template = (
+        "training/_start.html"
+        if request.method == "GET" and request.headers.get("HX-Request")
+        else "training/start.html"
+    )
+    return render(request, template, context, status=422 if form.errors else 200)
+
+
+def _bound(request: SignedInRequest, loop: Loop) -> RunForm:
+    method = request.POST.get("method", "")
+    chosen = method if method in Method.values else loop.method
+    defaults = default_settings(method=chosen, base_model=loop.base_model)
+    return RunForm(request.POST, method=chosen, settings=defaults)
+
+
+def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | None:
+    try:
+        return start_run(
+            loop=loop,
+            method=form.chosen,
+            settings=form.settings(),
+            started_by=request.user,
+            reason=f"{request.user} pressed Start",
+        )
+    except AlreadyRunningError as error:
+        messages.info(request, str(error))
+        return error.run
+    except SpecError as error:
+        form.refuse(error)
+    except CannotStartError as error:
+        form.add_error(None, str(error))
+    return None
+
+
+@require_safe
+@login_required
+def run(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    points = queries.curve(found)
+    context = _context(
+        membership,
+        run=found,
+        live=queries.live(found),
+        points=queries.thinned(points),
+        has_curve=bool(points),
+        history=queries.history(found),
+        settings=queries.settings_shown(found),
+        **_results(found),
+    )
+    return render(request, "training/run.html", context)
+
+
+def _results(found: Run) -> dict[str, Any]:
+    return {"accounting": queries.accounting(found), "pairs": queries.before_after(found)}
+
+
+@require_safe
+@login_required
+def live(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """The moving part of the run page; 204 while the browser has seen all there is."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    shown = queries.live(found)
+    if request.GET.get("seen") == shown.seen:
+        return HttpResponse(status=204)
+    return render(request, "training/_run_live.html", _context(membership, run=found, live=shown))
+
+
+@require_safe
+@login_required
+def results(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """Accounting, scores and answers, once they are there; 204 while nothing new is."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    shown = queries.live(found)
+    if request.GET.get("seen") == shown.results_seen:
+        return HttpResponse(status=204)
+    context = _context(membership, run=found, live=shown, **_results(found))
+    return render(request, "training/_run_results.html", context)
+
+
+@require_safe
+@login_required
+def curve(request: SignedInRequest, project_id: int, number: int) -> JsonResponse:
+    """Points after the event ``after``, and the id to ask with next time."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    after = request.GET.get("after", "0")
+    if not after.isdecimal() or len(after) > 18:
+        raise Http404("after must be the number that the last answer gave")
+    newest = queries.newest_event(found)
+    active = found.state in RUN_ACTIVE
+    return JsonResponse({"points": queries.curve(found, after=int(after)), "after": newest, "active": active})
+
+
+@require_POST
+@login_required
+def cancel(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    cancel_run(run=found, actor=request.user)
+    messages.info(request, _("The run ends within a minute. What was judged stays; the next run trains on it."))
+    return redirect("training:run", project_id, number)
