@@ -161,9 +161,8 @@
     stopWaiting(true);
     toasts.replaceChildren();
     if (status === 422) {
-      // The same item with what was typed: what is missing is asked for where it is missing.
+      // The same item with what was typed; the field where something is missing has `autofocus`.
       lastSign = performance.now();
-      work.querySelector("textarea[name=rationale]")?.focus();
       return;
     }
     if (status === 200 && sentId) kept((store) => store.removeItem(draftKey(sentId)));

@@ -69,6 +69,15 @@ def test_a_needed_reason_is_asked_for_on_the_same_page(site: WebSite, visit: Vis
     visit.errors.clear()  # The 422.
 
 
+def test_a_needed_reason_is_asked_for_without_scripts_too(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2, settings={"ask_rationale": "required"})
+    page = visit(desk, desk.judge, java_script_enabled=False)
+    page.get_by_role("button", name="A is better").click()
+    expect(page.get_by_role("alert").first).to_contain_text("This project asks why")
+    expect(page.locator("textarea[name=rationale]")).to_be_focused()
+    visit.errors.clear()  # The 422.
+
+
 def test_one_key_says_how_much_better(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=7, settings={"ask_strength": True})
     page = visit(desk, desk.judge)
