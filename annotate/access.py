@@ -35,6 +35,13 @@ def membership_for(user: User | AnonymousUser, project_id: int, *, role: Role = 
     return membership
 
 
+def site_owner(user: User | AnonymousUser) -> User:
+    """The user, who owns the site: its accounts and its own log are theirs. Raises ``PermissionDenied`` for others."""
+    if not (isinstance(user, User) and user.is_active and user.is_superuser):
+        raise PermissionDenied("This page is for the site's owners.")
+    return user
+
+
 class SignedInRequest(HttpRequest):
     """What a view behind ``login_required`` gets: its user is one of ours."""
 

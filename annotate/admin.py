@@ -1,13 +1,41 @@
 """The site's administrator sees accounts and the audit log here; everything else has its own page."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
+from django.db.models import Model
 from django.http import HttpRequest
 
 from annotate.models import AuditEntry, User
+from annotate.services.audit import record_deed
 
-admin.site.register(User, UserAdmin)
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):  # type: ignore[type-arg]  # Generic in the stubs only.
+    """What is done here is in the audit log. Accounts are closed on their own page, and never deleted."""
+
+    readonly_fields = ("is_active", "last_login", "date_joined")
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+        self._record(request, obj, "account.created", message)
+        return super().log_addition(request, obj, message)
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+        self._record(request, obj, "account.changed", message)
+        return super().log_change(request, obj, message)
+
+    def _record(self, request: HttpRequest, account: Model, verb: str, message: Any) -> None:
+        if isinstance(account, User) and isinstance(request.user, User):
+            fields = [name for change in message for part in change.values() for name in part.get("fields", [])]
+            record_deed(project=None, actor=request.user, verb=verb, subject=account.username, fields=fields)
+
+
 # What people may do follows from their memberships; groups would do nothing.
 admin.site.unregister(Group)
 

@@ -61,6 +61,7 @@ project_patterns = [
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("audit/", review.site_audit, name="site_audit"),
     path("projects/new/", projects.new_project, name="new_project"),
     path("projects/<int:project_id>/", include(project_patterns)),
     path("invite/<str:token>/", people.invite, name="invite"),

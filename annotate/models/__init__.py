@@ -3,7 +3,7 @@
 Verbs live in ``annotate.services``, questions in ``annotate.queries``.
 """
 
-from annotate.models.audit import AuditEntry
+from annotate.models.audit import AppendOnlyError, AuditEntry
 from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
 from annotate.models.people import Guideline, Invite, Membership, Project, Role, User
 from annotate.models.quality import Adjudication, GuidelineAcknowledgement, PromptReport, Retraction, Verdict
@@ -11,6 +11,7 @@ from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thu
 
 __all__ = [
     "Adjudication",
+    "AppendOnlyError",
     "AuditEntry",
     "Author",
     "Choice",

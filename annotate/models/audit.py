@@ -1,22 +1,40 @@
-"""Who did what, when. Append-only."""
+"""Who did what, when. Append-only: the model refuses changes, and so do triggers in the database (migration 0005)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 
 from annotate.models.people import Project, User
 
 
+class AppendOnlyError(Exception):
+    """Somebody tried to change or delete an entry of the audit log."""
+
+    def __init__(self) -> None:
+        super().__init__("The audit log is append-only: add an entry that says what is different now.")
+
+
+class AuditEntries(models.QuerySet["AuditEntry"]):
+    def update(self, **values: Any) -> NoReturn:
+        raise AppendOnlyError
+
+    def delete(self) -> NoReturn:
+        raise AppendOnlyError
+
+
 class AuditEntry(models.Model):
     """One deed: a verb from the code (``prompts.imported``), what it was done to, and what a reader needs to know."""
 
+    # Null for what concerns the site and not one project: sign-ins, accounts.
     project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="audit_entries")
-    # Null when the loop did it by itself.
+    # Null when the loop or the command line did it, and when nobody was signed in.
     actor = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     verb = models.CharField(max_length=60)
     subject = models.CharField(max_length=120, blank=True)
     detail = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = AuditEntries.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-id"]
@@ -25,3 +43,11 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verb} {self.subject}".strip()
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnlyError
+        super().save(*args, **options)
+
+    def delete(self, *args: Any, **options: Any) -> NoReturn:
+        raise AppendOnlyError

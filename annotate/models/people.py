@@ -1,6 +1,7 @@
 """Projects, the people in them, and the guideline they judge by."""
 
 import secrets
+from collections.abc import Iterator
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
@@ -19,9 +20,18 @@ class User(AbstractUser):
     """A person who signs in. What they may do follows from their memberships, not from flags on this row."""
 
     pseudonym = models.CharField(max_length=20, unique=True, default=new_pseudonym, editable=False)
+    # Part of every session's hash: adding one ends all sessions of this person at their next request.
+    session_epoch = models.PositiveIntegerField(default=0, editable=False)
 
     def __str__(self) -> str:
         return self.get_full_name() or self.username
+
+    def get_session_auth_hash(self) -> str:
+        return f"{super().get_session_auth_hash()}.{self.session_epoch}"
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        for fallback in super().get_session_auth_fallback_hash():
+            yield f"{fallback}.{self.session_epoch}"
 
 
 class Role(models.TextChoices):

@@ -5,6 +5,7 @@ The database's own constraints refuse most nonsense; these rules span rows and t
 
 from collections.abc import Callable, Iterator
 
+from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q
 
 from annotate.models import Comparison, Judgment, Membership, Project, PromptImport, Rating, Role, Slot
@@ -75,9 +76,19 @@ def _an_import_adds_up() -> Iterator[str]:
 
 
 def _a_project_has_an_owner() -> Iterator[str]:
-    owned = Exists(Membership.objects.filter(project=OuterRef("pk"), role=Role.OWNER))
+    owned = Exists(Membership.objects.filter(project=OuterRef("pk"), role=Role.OWNER, user__is_active=True))
     for pk in Project.objects.filter(~owned).values_list("pk", flat=True):
-        yield f"project {pk} has no owner"
+        yield f"project {pk} has no owner with an open account"
+
+
+def _the_audit_log_is_guarded() -> Iterator[str]:
+    table = (
+        "sqlite_master WHERE type = 'trigger' AND name" if connection.vendor == "sqlite" else "pg_trigger WHERE tgname"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM {table} LIKE 'audit_append_only%'")  # noqa: S608  (two constants)
+        if cursor.fetchone()[0] < 2:
+            yield "the audit log has lost the triggers that make it append-only (migration annotate.0005)"
 
 
 RULES: list[Callable[[], Iterator[str]]] = [
@@ -88,4 +99,5 @@ RULES: list[Callable[[], Iterator[str]]] = [
     _a_comparison_is_about_one_prompt,
     _an_import_adds_up,
     _a_project_has_an_owner,
+    _the_audit_log_is_guarded,
 ]

@@ -97,9 +97,17 @@ def retractions_of(project: Project) -> QuerySet[Retraction]:
 
 
 def audit_entries(
-    project: Project, *, verb: str = "", actor: str = "", since: datetime | None = None, until: datetime | None = None
+    project: Project | None,
+    *,
+    verb: str = "",
+    actor: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> QuerySet[AuditEntry]:
-    """The project's log, newest first; ``verb`` is a beginning (``prompts.``), ``actor`` a user name."""
+    """The log of the project, or (None) of the site, newest first.
+
+    ``verb`` is a beginning (``prompts.``), ``actor`` a user name.
+    """
     entries = AuditEntry.objects.filter(project=project).select_related("actor").order_by("-id")
     if verb:
         entries = entries.filter(verb__startswith=verb)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from annotate.models import Invite, Membership, Project, Role, User
+from annotate.models import Invite, Membership, Project, Role, Slot, User
 from annotate.services.audit import record_deed
 
 
@@ -116,8 +116,9 @@ def change_role(*, by: Membership, member: Membership, role: str) -> None:
     _keep_an_owner(member)
     if Membership.objects.filter(pk=member.pk, role=member.role).update(role=role) != 1:
         raise NotAllowedError("Someone else changed this person's role just now. Look again.")
-    _record(by, member, "member.role_changed", before=member.role, after=role)
-    member.role = role
+    before, member.role = member.role, role
+    revoked = _revoke_invites(member, keep=roles_given_by(member) if member.leads else [])
+    _record(by, member, "member.role_changed", before=before, after=role, invites_revoked=revoked)
 
 
 @transaction.atomic
@@ -155,10 +156,16 @@ def change_quota(*, by: Membership, member: Membership, daily_quota: int | None)
 
 @transaction.atomic
 def remove_member(*, by: Membership, member: Membership) -> None:
-    """Takes the person out of the project. Their account and their judgments stay."""
+    """Takes the person out of the project: what they hold goes back, the invites they made are revoked.
+
+    Their account and their judgments stay.
+    """
     _check_may_change(by, member)
     _keep_an_owner(member)
-    _record(by, member, "member.removed", role=member.role)
+    revoked = _revoke_invites(member, keep=[])
+    held = Slot.objects.filter(project=member.project_id, annotator=member.user_id, state=Slot.State.LEASED)
+    held.update(state=Slot.State.OPEN, annotator=None, lease_until=None, shown_at=None)
+    _record(by, member, "member.removed", role=member.role, invites_revoked=revoked)
     Membership.objects.filter(pk=member.pk).delete()
 
 
@@ -188,9 +195,19 @@ def _keep_an_owner(member: Membership) -> None:
     if member.role != Role.OWNER:
         return
     # Locked, so that two owners who demote each other at the same moment cannot both find the other one there.
-    owners = Membership.objects.select_for_update().filter(project_id=member.project_id, role=Role.OWNER)
+    owners = (
+        Membership.objects.select_for_update(of=("self", "user"))
+        .select_related("user")
+        .filter(project_id=member.project_id, role=Role.OWNER, user__is_active=True)
+    )
     if [owner.pk for owner in owners.order_by("pk")] == [member.pk]:
         raise NotAllowedError("A project needs an owner. Make somebody else an owner first.")
+
+
+def _revoke_invites(member: Membership, *, keep: list[Role]) -> int:
+    """Revokes the links that the member made, but for these roles: none must bring them back as more than they are."""
+    links = Invite.objects.filter(project=member.project_id, created_by=member.user_id, used_at=None, revoked_at=None)
+    return links.exclude(role__in=keep).update(revoked_at=timezone.now())
 
 
 def _record(by: Membership, member: Membership, verb: str, **detail: str | int | None) -> None:

@@ -13,10 +13,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from annotate.access import SignedInRequest, membership_for
+from annotate.access import SignedInRequest, membership_for, site_owner
 from annotate.exports.csv_safety import formula_safe
 from annotate.forms.review import AuditFilterForm, ResolutionForm, RetractionForm, VerdictForm
-from annotate.models import AuditEntry, Comparison, Membership, Prompt, Retraction, Role
+from annotate.models import AuditEntry, Comparison, Membership, Project, Prompt, Retraction, Role
 from annotate.queries import review as queries
 from annotate.services import checks
 from annotate.services import review as service
@@ -150,14 +150,26 @@ def _retraction_context(membership: Membership, form: RetractionForm) -> dict[st
 @login_required
 def audit(request: SignedInRequest, project_id: int) -> HttpResponseBase:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
+    context = {"membership": membership, "project": membership.project}
+    return _audit(request, membership.project, "annotate/audit.html", context)
+
+
+@require_safe
+@login_required
+def site_audit(request: SignedInRequest) -> HttpResponseBase:
+    """What concerns no single project: sign-ins, second factors, accounts. Each project's log is its members'."""
+    site_owner(request.user)
+    return _audit(request, None, "annotate/site_audit.html", {})
+
+
+def _audit(request: SignedInRequest, project: Project | None, page: str, context: dict[str, Any]) -> HttpResponseBase:
     form = AuditFilterForm(request.GET)
     chosen = form.cleaned_data if form.is_valid() else {}
-    entries = queries.audit_entries(membership.project, **_filters(chosen))
+    entries = queries.audit_entries(project, **_filters(chosen))
     if request.GET.get("format") == "csv":
-        return _audit_csv(membership, entries.iterator(chunk_size=1000))
-    page = Paginator(entries, 50).get_page(request.GET.get("page"))
-    context = {"membership": membership, "project": membership.project, "form": form, "page": page}
-    return render(request, "annotate/audit.html", context, status=200 if form.is_valid() else 422)
+        return _audit_csv(f"audit-{project.pk if project else 'site'}.csv", entries.iterator(chunk_size=1000))
+    context |= {"form": form, "page": Paginator(entries, 50).get_page(request.GET.get("page"))}
+    return render(request, page, context, status=200 if form.is_valid() else 422)
 
 
 def _filters(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +183,7 @@ class _Echo:
         return line
 
 
-def _audit_csv(membership: Membership, entries: Iterator[AuditEntry]) -> StreamingHttpResponse:
+def _audit_csv(name: str, entries: Iterator[AuditEntry]) -> StreamingHttpResponse:
     table = csv.writer(_Echo())
 
     def lines() -> Iterator[str]:
@@ -182,7 +194,7 @@ def _audit_csv(membership: Membership, entries: Iterator[AuditEntry]) -> Streami
             yield table.writerow([formula_safe(cell) for cell in cells])
 
     answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="audit-{membership.project_id}.csv"'
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 

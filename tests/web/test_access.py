@@ -23,6 +23,8 @@ FOR_ALL: Outcomes = (OPEN, OPEN, OPEN, OPEN, OPEN)
 SIGNED_IN: Outcomes = (SIGN_IN, OPEN, OPEN, OPEN, OPEN)
 STAFF: Outcomes = (SIGN_IN, FORBIDDEN, FORBIDDEN, FORBIDDEN, OPEN)
 MEMBERS: Outcomes = (SIGN_IN, MISSING, OPEN, OPEN, OPEN)
+# Owners of the site, whom test_accounts.py plays: nobody in this cast is one.
+SITE: Outcomes = (SIGN_IN, FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN)
 LEADS: Outcomes = (SIGN_IN, MISSING, FORBIDDEN, OPEN, OPEN)
 
 
@@ -44,6 +46,7 @@ TABLE: dict[str, Page] = {
     "account_logout": Page(FOR_ALL, FOR_ALL),
     "account_inactive": Page(FOR_ALL, None),
     "account_change_password": Page(SIGNED_IN, SIGNED_IN),
+    "annotate:site_audit": Page(SITE, None),
     "annotate:home": Page(SIGNED_IN, None),
     "annotate:new_project": Page(STAFF, STAFF),
     "annotate:project": Page(MEMBERS, None),

@@ -203,7 +203,7 @@ def test_roles_pauses_and_leaving_are_done_on_the_page_and_noted(
     assert project.judgments.filter(annotator=bob).count() == 1
     client.force_login(bob)
     assert client.get(reverse("annotate:project", args=[project.pk])).status_code == 404
-    noted = AuditEntry.objects.filter(actor=lea).order_by("id").values_list("verb", flat=True)
+    noted = project.audit_entries.filter(actor=lea).order_by("id").values_list("verb", flat=True)
     assert list(noted) == ["member.role_changed", "member.paused", "member.resumed", "member.removed"]
 
 

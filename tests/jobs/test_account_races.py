@@ -1,0 +1,92 @@
+"""Owners who close accounts at the same moment leave an owner, and no way into the database changes the audit log."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Runs on a database of its own, in threads that wait for each other before each deed.
+RACES = """
+import json, threading
+import django
+django.setup()
+from django.core.management import call_command
+from django.db import DatabaseError, connection, transaction
+from annotate.models import Membership, Role, User
+from annotate.services import accounts, people
+from annotate.services.projects import create_project
+
+call_command("migrate", verbosity=0, interactive=False)
+
+def at_once(*deeds):
+    start = threading.Barrier(len(deeds))
+    def run(deed):
+        start.wait()
+        try:
+            deed()
+        except people.NotAllowedError:
+            pass
+        finally:
+            connection.close()
+    threads = [threading.Thread(target=run, args=[deed]) for deed in deeds]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+
+def close(user):
+    return lambda: accounts.deactivate_account(user=user, by=None)
+
+said = {"site": [], "project": [], "log": []}
+for turn in range(8):
+    User.objects.update(is_superuser=False)
+    roots = [User.objects.create_superuser(f"root{turn}-{number}") for number in range(2)]
+    at_once(*[close(root) for root in roots])
+    said["site"].append(User.objects.filter(is_superuser=True, is_active=True).count())
+
+    owners = [User.objects.create_user(f"owner{turn}-{number}") for number in range(3)]
+    project = create_project(name=f"Project {turn}", created_by=owners[0], guideline_text="Be kind.")
+    rows = [Membership.objects.select_related("project", "user").get(project=project)]
+    rows += [Membership.objects.create(project=project, user=owner, role=Role.OWNER) for owner in owners[1:]]
+    at_once(
+        close(owners[0]),
+        lambda: people.change_role(by=rows[1], member=rows[1], role="lead"),
+        lambda: people.remove_member(by=rows[2], member=rows[2]),
+    )
+    said["project"].append(project.memberships.filter(role=Role.OWNER, user__is_active=True).count())
+
+statements = ["UPDATE annotate_auditentry SET verb = 'x'", "DELETE FROM annotate_auditentry"]
+if connection.vendor == "postgresql":
+    statements.append("TRUNCATE annotate_auditentry CASCADE")
+for statement in statements:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+        said["log"].append("done")
+    except DatabaseError as error:
+        said["log"].append("append-only" in str(error))
+call_command("verify", verbosity=0, stdout=open("/dev/null", "w"))
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_somebody_always_owns_the_site_and_the_project(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIRLOOP_HOME", str(tmp_path))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
+    if engine == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.new_database())
+    done = subprocess.run(
+        [sys.executable, "-c", RACES], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
+    )
+    said = json.loads(done.stdout)
+    assert said["site"] == [1] * 8
+    assert said["project"] == [1] * 8
+    assert said["log"] == [True] * (3 if engine == "postgresql" else 2)
