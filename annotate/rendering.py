@@ -1,8 +1,8 @@
 """Untrusted Markdown to safe HTML: what people and models write, as a page may show it.
 
-Two walls: markdown-it-py makes no HTML out of HTML, no images, and links only to http, https and mailto; nh3 then lets
-through only the tags and attributes that the first wall is known to make. What would take the parser long is shown as
-plain text instead, because some of its steps are quadratic.
+Two walls: markdown-it-py makes no HTML out of HTML, no images, and links only to http, https and mailto, and
+formulas become MathML (annotate.formulas); nh3 then lets through only the tags and attributes that the first wall is
+known to make. What would take the parser long is shown as plain text instead, because some of its steps are quadratic.
 """
 
 import html
@@ -19,6 +19,8 @@ from markdown_it.token import Token
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
+
+from annotate.formulas import ELEMENTS, add_formulas, has_formulas
 
 # Characters. Longer text is shown as it is.
 MAX_MARKDOWN = 50_000
@@ -70,8 +72,11 @@ _ATTRIBUTES: dict[str, set[str]] = {"a": {"href", "title"}, "ol": {"start"}, "sp
 _VALUES = {tag: {"dir": {"auto"}} for tag in _BLOCKS}
 for _cell in ("th", "td"):
     _VALUES[_cell]["class"] = {f"align-{side}" for side in _ALIGNMENTS}
+_VALUES |= ELEMENTS
 _CLEANER = nh3.Cleaner(
-    tags=_BLOCKS | {"br", "hr", "strong", "em", "s", "code", "pre", "span", "a", "table", "thead", "tbody", "tr"},
+    tags=_BLOCKS
+    | {"br", "hr", "strong", "em", "s", "code", "pre", "span", "a", "table", "thead", "tbody", "tr"}
+    | set(ELEMENTS),
     attributes=_ATTRIBUTES,
     tag_attribute_values=_VALUES,
     set_tag_attribute_values={"a": {"target": "_blank"}},
@@ -116,16 +121,22 @@ def _fence(_renderer: RendererHTML, tokens: Sequence[Token], index: int, _option
     return f"<pre><code>{coloured}</code></pre>\n"
 
 
-def _parser(*, breaks: bool) -> MarkdownIt:
+def _parser(*, breaks: bool, formulas: bool) -> MarkdownIt:
     parser = MarkdownIt("js-default", {"html": False, "linkify": False, "typographer": False, "breaks": breaks})
     parser.disable("image")
     parser.validateLink = _is_web_link  # type: ignore[method-assign]
     parser.core.ruler.push("fit_the_page", _fit_the_page)
     parser.add_render_rule("fence", _fence)
+    if formulas:
+        add_formulas(parser)
     return parser
 
 
-_DOCUMENT, _CHAT = _parser(breaks=False), _parser(breaks=True)
+_PARSERS = {
+    (breaks, formulas): _parser(breaks=breaks, formulas=formulas)
+    for breaks in (False, True)
+    for formulas in (False, True)
+}
 
 
 def _plain(text: str) -> str:
@@ -149,5 +160,5 @@ def render_markdown(text: str, *, breaks: bool = False) -> SafeString:
     """
     if _is_heavy(text):
         return mark_safe(_plain(text))  # noqa: S308  (escaped)
-    parser = _CHAT if breaks else _DOCUMENT
+    parser = _PARSERS[breaks, has_formulas(text)]
     return mark_safe(_CLEANER.clean(parser.render(text)))  # noqa: S308  (just cleaned)

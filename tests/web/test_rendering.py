@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from annotate.formulas import ELEMENTS
 from annotate.rendering import MAX_MARKDOWN, render_markdown
 
 TAGS = {
+    *ELEMENTS,
     *("p", "br", "hr", "strong", "em", "s", "code", "pre", "span", "a", "ul", "ol", "li", "blockquote"),
     *("h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
 }
@@ -50,6 +52,12 @@ HOSTILE = [
     "`<script>alert(1)</script>`",
     "&lt;script&gt;alert(1)&lt;/script&gt;",
     "a\0b <scr\0ipt>",
+    r"$\text{<script>alert(1)</script>}$",
+    r"$$\href{javascript:alert(1)}{x}$$",
+    r"\(\style{position:fixed}{x}\class{bar}{y}\)",
+    r"\[\rule{100cm}{100cm}\hspace{-99em}\color{red}x\]",
+    "<math href='javascript:alert(1)'><mtext><b hx-get=/>x</b></mtext></math>",
+    "<math><maction actiontype=statusline xlink:href='javascript:alert(1)'>x</maction></math>",
 ]
 
 
@@ -60,6 +68,9 @@ def test_hostile_text_becomes_only_known_tags_and_attributes(text: str, breaks: 
     for tag, inside in re.findall(r"<\s*/?\s*([^\s/>]+)([^>]*)>", rendered):
         assert tag in TAGS, rendered
         for name, value in re.findall(r'([^\s="]+)="([^"]*)"', inside):
+            if tag in ELEMENTS:
+                assert value in ELEMENTS[tag][name], rendered
+                continue
             assert name in ATTRIBUTES, rendered
             if name == "href":
                 assert re.match(r"(https?://|mailto:)", value), rendered
@@ -114,6 +125,13 @@ def test_headings_stand_below_the_pages_own() -> None:
 def test_each_block_finds_its_own_direction() -> None:
     rendered = render_markdown("שלום\n\n- مرحبا\n- hello")
     assert rendered.count('dir="auto"') == 4
+
+
+def test_formulas_are_mathml_and_money_stays_money() -> None:
+    rendered = render_markdown(r"From $5 to $6: $x^2$ and \[y = \frac{1}{2}\]", breaks=True)
+    assert "From $5 to $6: <math" in rendered
+    assert "<msup><mi>x</mi><mn>2</mn></msup>" in rendered
+    assert '<math display="block"><mrow><mi>y</mi><mo>=</mo><mfrac><mrow><mn>1</mn>' in rendered
 
 
 PATHOLOGICAL = {
