@@ -69,6 +69,11 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
         ["overlap", "overlap_percent"],
     ),
     (
+        _("Skips"),
+        _("What somebody could not judge is asked of somebody else, never of the same person again."),
+        ["skips_before_review"],
+    ),
+    (
         _("Checks"),
         _("Shares of what each annotator is asked, mixed unmarked into their queue. They never become training data."),
         ["gold_percent", "recheck_percent", "recheck_after_hours"],
@@ -107,6 +112,7 @@ class SettingsForm(ProjectForm):
             "pause_above_fast_percent": _("Pause above this share of too fast judgments, percent"),
             "fast_seconds": _("Too fast is under, seconds"),
             "pause_after": _("Judgments before a limit counts"),
+            "skips_before_review": _("Skips before review"),
         }
         help_texts: ClassVar = {
             "ask_strength": _("Slightly, clearly or much better."),
@@ -117,6 +123,9 @@ class SettingsForm(ProjectForm):
             "pause_below_gold_percent": _("Empty: nobody is paused for it."),
             "pause_above_fast_percent": _("Empty: nobody is paused for it."),
             "fast_seconds": _("Active time on the page, as the browser measures it."),
+            "skips_before_review": _(
+                "After so many it goes to the review queue. What is broken or upsetting goes there at once."
+            ),
             "pause_after": _("Gold questions for the one limit, timed judgments for the other; at least 5."),
         }
 

@@ -96,6 +96,10 @@ class Project(models.Model):
     )
     fast_seconds = models.FloatField(default=2.0, validators=[MinValueValidator(0.1), MaxValueValidator(600)])
     pause_after = models.PositiveSmallIntegerField(default=20, validators=[MinValueValidator(5)])
+    # So many people may skip an item before nobody else is asked and it goes to the review queue.
+    skips_before_review = models.PositiveSmallIntegerField(
+        default=3, validators=[MinValueValidator(1), MaxValueValidator(10)]
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
 

@@ -44,6 +44,10 @@ class Slot(models.Model):
     annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots")
     # Set when one person alone may be asked: a recheck of their own judgment, or a lead's assignment.
     only_for = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # The skipped slot that this one is asked instead of. Its index is the unique constraint below.
+    replaces = models.ForeignKey(
+        "self", on_delete=models.CASCADE, null=True, blank=True, related_name="+", db_index=False
+    )
     lease_until = models.DateTimeField(null=True, blank=True)
     # Decided at each claim: is `comparison.first` shown on the right? Kept so that a reload shows the same sides.
     swapped = models.BooleanField(default=False)
@@ -76,6 +80,10 @@ class Slot(models.Model):
                 fields=["response", "annotator"],
                 condition=Q(response__isnull=False, annotator__isnull=False),
                 name="slot_response_once_per_annotator",
+            ),
+            # One skip puts an item back once.
+            models.UniqueConstraint(
+                fields=["replaces"], condition=Q(replaces__isnull=False), name="slot_put_back_once"
             ),
         ]
         indexes: ClassVar = [

@@ -5,7 +5,17 @@ from datetime import datetime
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from annotate.models import Adjudication, AuditEntry, Comparison, Judgment, Project, Prompt, PromptReport, Retraction
+from annotate.models import (
+    Adjudication,
+    AuditEntry,
+    Comparison,
+    Judgment,
+    Project,
+    Prompt,
+    PromptReport,
+    Retraction,
+    Slot,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +26,7 @@ class Decision:
     label: str
     rationale: str
     tags: list[str]
+    skip_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,29 @@ def disputed(project: Project) -> QuerySet[Comparison]:
     )
 
 
+def passed_over(project: Project) -> QuerySet[Comparison]:
+    """Ordinary comparisons that were skipped, that nobody else is asked about, and that have no verdict yet.
+
+    Not those of reported prompts: they wait for the report, and are asked again when the prompt is kept.
+    """
+    instead = Slot.objects.filter(replaces=OuterRef("slot"))
+    skipped = Judgment.objects.filter(
+        project=project, choice="skip", superseded_at__isnull=True, retracted_at__isnull=True
+    ).filter(~Exists(instead))
+    settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
+    reported = PromptReport.objects.filter(
+        Q(resolved_at__isnull=True) | Q(resolution=PromptReport.Resolution.WITHDRAWN), prompt=OuterRef("prompt")
+    )
+    return (
+        Comparison.objects.filter(
+            project=project, purpose=Comparison.Purpose.COLLECT, pk__in=skipped.values("comparison")
+        )
+        .filter(~Exists(settled), ~Exists(reported))
+        .select_related("prompt", "first", "second")
+        .order_by("id")
+    )
+
+
 def dispute_of(comparison: Comparison) -> Dispute:
     """The comparison with what everyone said of it."""
     judgments = (
@@ -60,6 +94,7 @@ def dispute_of(comparison: Comparison) -> Dispute:
             label=_label(judgment, comparison),
             rationale=judgment.rationale,
             tags=list(judgment.tags),
+            skip_reason=judgment.get_skip_reason_display() if judgment.skip_reason else "",
         )
         for judgment in judgments
     ]

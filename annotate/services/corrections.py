@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from annotate.models import Guideline, Judgment, Project, Rating, Slot, User
 from annotate.services.judging import Conflict, Gone, Saved, Why, judgment_values, rating_values
+from annotate.services.requeue import is_skip, put_back, take_back
 
 # After a day it is no slip of the finger any more; the history is there for changing one's mind.
 UNDO_WITHIN = timedelta(days=1)
@@ -53,6 +54,8 @@ def undo_last(*, project: Project, annotator: User, kind: str, client_id: uuid.U
         counting = type(last)._default_manager.filter(pk=last.pk, superseded_at__isnull=True, retracted_at__isnull=True)
         if counting.update(superseded_at=now) != 1:
             return False
+        if is_skip(last):
+            take_back(last.slot_id)
         Slot.objects.filter(pk=last.slot_id, state=Slot.State.DONE, annotator=annotator).update(
             state=Slot.State.LEASED,
             lease_until=now + timedelta(minutes=project.lease_minutes),
@@ -100,6 +103,8 @@ def _change(
     )
     try:
         with transaction.atomic():
+            # A retraction takes the same lock, so that one of the two sees what the other did.
+            Project.objects.select_for_update(no_key=True).get(pk=old.project_id)
             standing = model._default_manager.filter(pk=old.pk, superseded_at__isnull=True, retracted_at__isnull=True)
             if standing.update(superseded_at=now) == 1:
                 made = model._default_manager.create(
@@ -111,6 +116,10 @@ def _change(
                     **subject,
                     **values,
                 )
+                if is_skip(made):
+                    put_back(made)
+                elif is_skip(old):
+                    take_back(old.slot_id)
                 return Saved(made)
     except IntegrityError:
         # The same change has just been saved by the other half of a double click.

@@ -34,6 +34,7 @@ from annotate.models import (
 )
 from annotate.services.checks import slip_in_check
 from annotate.services.content import clean_text
+from annotate.services.requeue import put_back
 
 # So many of the next slots are looked at together: enough that a roomful of people rarely goes for the same one.
 CANDIDATES = 12
@@ -380,6 +381,8 @@ def _record(
                     **content,
                     **facts,
                 )
+                if decision.skip_reason:
+                    put_back(decision)
                 return Saved(decision)
     except IntegrityError as error:
         # Another request of the same person saved first: what it saved is found below, outside the failed transaction.

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from annotate.models import Choice, Judgment, Project, PromptReport, Rating, SkipReason, Slot, Thumb, User
 from annotate.services.judging import Conflict, Gone, Saved, record_judgment, record_rating
+from annotate.services.requeue import take_back
 from annotate.services.review import report_prompt
 
 # A report says more than a skip can; this is what the skip beside it says.
@@ -39,5 +40,7 @@ def report_and_skip(
         if isinstance(outcome, Saved) and not outcome.repeated:
             decision = outcome.decision
             subject = decision.comparison if isinstance(decision, Judgment) else decision.response
+            # Nobody else is asked while the report stands.
+            take_back(decision.slot_id)
             report_prompt(project=project, prompt=subject.prompt, reporter=annotator, reason=reason, note=note)
     return outcome

@@ -22,6 +22,7 @@ from annotate.models import (
 )
 from annotate.services.audit import record_deed
 from annotate.services.content import clean_text
+from annotate.services.requeue import ask_again
 
 _M = TypeVar("_M", Judgment, Rating)
 
@@ -44,7 +45,8 @@ def report_prompt(*, project: Project, prompt: Prompt, reporter: User, reason: s
 
 @transaction.atomic
 def resolve_reports(*, project: Project, prompt: Prompt, resolution: str, reviewer: User) -> int:
-    """Resolves every open report of the prompt; ``withdrawn`` also takes its open slots out of the queue.
+    """Resolves every open report of the prompt; ``withdrawn`` also takes its open slots out of the queue, and
+    ``kept`` asks somebody else what was skipped beside a report.
 
     Returns how many reports were resolved; 0 when somebody else was first.
     """
@@ -57,6 +59,8 @@ def resolve_reports(*, project: Project, prompt: Prompt, resolution: str, review
         Slot.objects.filter(
             Q(comparison__prompt=prompt) | Q(response__prompt=prompt), state__in=Slot.ACTIVE, project=project
         ).update(state=Slot.State.WITHDRAWN)
+    elif resolved:
+        ask_again(prompt)
     if resolved:
         record_deed(project=project, actor=reviewer, verb="report.resolved", subject=f"prompt {prompt.pk}",
                     resolution=resolution, reports=resolved)  # fmt: skip
@@ -105,6 +109,8 @@ def retract(
         raise ValueError("Say why: the reason is kept with the retraction.")
     if annotator is None and since is None and until is None:
         raise ValueError("Choose a person, a period, or both.")
+    # Changes of mind take the same lock: without it one that is saved at this moment would slip through.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     retraction = Retraction.objects.create(
         project=project, annotator=annotator, since=since, until=until, reason=reason.strip()[:300], created_by=actor
     )

@@ -31,13 +31,14 @@ def review(request: SignedInRequest, project_id: int) -> HttpResponse:
 
 
 def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]:
-    waiting = queries.disputed(membership.project)
-    first = waiting.first()
+    waiting, passed = queries.disputed(membership.project), queries.passed_over(membership.project)
+    first = waiting.first() or passed.first()
     return {
         "membership": membership,
         "project": membership.project,
         "reported": queries.reported(membership.project),
         "waiting": waiting.count(),
+        "passed": passed.count(),
         "dispute": queries.dispute_of(first) if first else None,
         "form": form,
     }

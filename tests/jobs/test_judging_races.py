@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Database:
     """An empty, migrated database of a site of its own, and the driver that works on it."""
 
+    driver = "tests.jobs.judging_driver"
+
     def __init__(self, env: dict[str, str]) -> None:
         self._env = env
         done = subprocess.run(
@@ -28,7 +30,7 @@ class Database:
         assert done.returncode == 0, done.stderr.decode()
 
     def start(self, verb: str, **arguments: Any) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "tests.jobs.judging_driver", verb, json.dumps(arguments)]
+        command = [sys.executable, "-m", self.driver, verb, json.dumps(arguments)]
         return subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, verb: str, **arguments: Any) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""A skipped item is put back for somebody else; after some skips it goes to the review queue instead.
+
+What is put back is a new slot that ``replaces`` the skipped one. Nobody who was asked before is asked again, because
+their own slot stays theirs. The unique constraint on ``replaces`` makes one skip one new slot, whoever races.
+"""
+
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+
+from annotate.models import (
+    Choice,
+    Comparison,
+    Judgment,
+    Project,
+    Prompt,
+    PromptReport,
+    Rating,
+    Response,
+    SkipReason,
+    Slot,
+    Thumb,
+)
+
+# What another person may well be able to answer. The other reasons are about the item: nobody else is asked to look at
+# something broken or upsetting before a reviewer has.
+ASK_ANOTHER = frozenset({SkipReason.UNCLEAR, SkipReason.EXPERTISE, SkipReason.LANGUAGE, SkipReason.OTHER})
+
+# Gold questions and rechecks are one person's alone.
+_SHARED = (Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL)
+
+
+def is_skip(decision: Judgment | Rating) -> bool:
+    """Did the person pass, rather than decide?"""
+    return decision.choice == Choice.SKIP if isinstance(decision, Judgment) else decision.value == Thumb.SKIP
+
+
+@transaction.atomic
+def put_back(decision: Judgment | Rating) -> Slot | None:
+    """Asks somebody else instead of who skipped; call it in the transaction that saves the skip.
+
+    None when nobody else is asked: a check, a reason that another person does not help with, or as many skips as
+    ``project.skips_before_review``. The new slot is withdrawn from the start where its time is over: a newer round has
+    begun, or the prompt stands reported. A skip that was undone and is made again opens the slot that it had.
+    """
+    slot = decision.slot
+    # What follows is asked of the database only for skips, which are rare.
+    if slot is None or decision.skip_reason not in ASK_ANOTHER:
+        return None
+    subject = _locked_subject(decision)
+    if isinstance(subject, Comparison) and subject.purpose not in _SHARED:
+        return None
+    project = Project.objects.only("skips_before_review").get(pk=decision.project_id)
+    if _standing_skips(decision) >= project.skips_before_review:
+        return None
+    state = Slot.State.WITHDRAWN if _is_over(subject) else Slot.State.OPEN
+    instead, made = Slot.objects.get_or_create(
+        replaces=slot,
+        defaults={
+            "project_id": slot.project_id,
+            "kind": slot.kind,
+            "comparison_id": slot.comparison_id,
+            "response_id": slot.response_id,
+            "priority": slot.priority,
+            "state": state,
+        },
+    )
+    if not made and state == Slot.State.OPEN:
+        Slot.objects.filter(pk=instead.pk, state=Slot.State.WITHDRAWN).update(state=state)
+    return instead
+
+
+def take_back(slot_id: int | None) -> bool:
+    """The skip of this slot counts no more: whoever would have been asked instead is not, unless they already are."""
+    instead = Slot.objects.filter(replaces=slot_id, state=Slot.State.OPEN)
+    return slot_id is not None and instead.update(state=Slot.State.WITHDRAWN) == 1
+
+
+@transaction.atomic
+def ask_again(prompt: Prompt) -> int:
+    """Opens what waited for a reviewer to say that the prompt is fit to be judged; returns how many slots."""
+    waiting = Slot.objects.filter(
+        Q(comparison__prompt=prompt) | Q(response__prompt=prompt),
+        state=Slot.State.WITHDRAWN,
+        replaces__state=Slot.State.DONE,
+    ).select_related("comparison", "response__prompt", "replaces")
+    opened = [slot.pk for slot in waiting if _still_skipped(slot) and not _is_over(slot.comparison or slot.response)]
+    return Slot.objects.filter(pk__in=opened, state=Slot.State.WITHDRAWN).update(state=Slot.State.OPEN)
+
+
+def _still_skipped(slot: Slot) -> bool:
+    skipped = {"slot": slot.replaces_id, "superseded_at__isnull": True}
+    return (
+        Judgment.objects.filter(**skipped, choice=Choice.SKIP).exists()
+        or Rating.objects.filter(**skipped, value=Thumb.SKIP).exists()
+    )
+
+
+def _locked_subject(decision: Judgment | Rating) -> Comparison | Response:
+    # Two people who skip the same comparison at once count each other's skip. `no_key` lets judgments pass by.
+    if isinstance(decision, Judgment):
+        return Comparison.objects.select_for_update(no_key=True).get(pk=decision.comparison_id)
+    return Response.objects.select_for_update(no_key=True).get(pk=decision.response_id)
+
+
+def _standing_skips(decision: Judgment | Rating) -> int:
+    standing: dict[str, datetime | bool | None] = {"superseded_at__isnull": True, "retracted_at__isnull": True}
+    if isinstance(decision, Judgment):
+        return Judgment.objects.filter(comparison=decision.comparison_id, choice=Choice.SKIP, **standing).count()
+    return Rating.objects.filter(response=decision.response_id, value=Thumb.SKIP, **standing).count()
+
+
+def _is_over(subject: Comparison | Response | None) -> bool:
+    """Is it asked no more: has a newer round begun, or does the prompt stand reported or withdrawn?"""
+    if subject is None:
+        return True
+    stands = Q(resolved_at__isnull=True) | Q(resolution=PromptReport.Resolution.WITHDRAWN)
+    if PromptReport.objects.filter(stands, prompt=subject.prompt_id).exists():
+        return True
+    if subject.round is None:
+        return False
+    if isinstance(subject, Comparison):
+        collected = {"project": subject.project_id, "purpose": Comparison.Purpose.COLLECT}
+        newer = Comparison.objects.filter(round__gt=subject.round, **collected)
+        return subject.purpose == Comparison.Purpose.COLLECT and newer.exists()
+    rounds = Response.objects.filter(author__project=subject.author.project_id, round__isnull=False)
+    return (rounds.order_by("-pk").values_list("round", flat=True).first() or 0) > subject.round

@@ -1,0 +1,178 @@
+"""People who skip, undo and change at the same moment: ``python -m tests.jobs.queue_driver VERB JSON``.
+
+Run with the environment of the site whose database it shall use. Each verb prints one line of JSON.
+"""
+
+import json
+import random
+import sys
+import threading
+import uuid
+from collections import Counter
+from typing import Any
+
+from tests.jobs.judging_driver import _in_threads, setup  # First: it sets Django up.
+
+# isort: split
+
+from django.db.models import Count
+from django.utils import timezone
+
+from annotate.models import Judgment, Project, Slot, User
+from annotate.queries.invariants import broken
+from annotate.services.corrections import change_judgment, last_decision, undo_last
+from annotate.services.judging import Saved, claim_slot, record_judgment
+from annotate.services.review import NothingToRetractError, retract, reverse_retraction
+
+
+def _claim(project: Project, person: User, seed: object = 0) -> Slot | None:
+    return claim_slot(
+        project=project, annotator=person, kind="pair", now=timezone.now(), rng=random.Random(str(seed))
+    )  # fmt: skip
+
+
+def _say(slot: Slot, person: User, choice: str = "A", skip_reason: str = "") -> Judgment | None:
+    outcome = record_judgment(
+        project=slot.project, annotator=person, slot_id=slot.pk, client_id=slot.submit_id, choice=choice,
+        skip_reason=skip_reason, now=timezone.now(),
+    )  # fmt: skip
+    return outcome.decision if isinstance(outcome, Saved) else None
+
+
+def skip_everything(project: int, people: list[int]) -> dict[str, Any]:
+    """Everybody skips whatever they are given, until nobody is asked anything any more."""
+    start = threading.Barrier(len(people))
+
+    def work(person: int) -> int:
+        where, who = Project.objects.get(pk=project), User.objects.get(pk=person)
+        start.wait()
+        skipped = 0
+        while slot := _claim(where, who, (person, skipped)):
+            if _say(slot, who, "skip", "expertise") is None:
+                raise RuntimeError("a fresh slot was gone")
+            skipped += 1
+        return skipped
+
+    return {"skipped": sum(_in_threads(work, people))}
+
+
+def undo_a_skip(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """Somebody skips; at one moment they undo it, twice, and somebody else asks for work."""
+    where = Project.objects.get(pk=project)
+    first, second = (User.objects.get(pk=pk) for pk in people[:2])
+    found: Counter[str] = Counter()
+    for _ in range(times):
+        # One comparison a time: what is left over from the last one is out of the way.
+        Slot.objects.filter(project=project, state=Slot.State.LEASED).update(state=Slot.State.WITHDRAWN)
+        slot = _claim(where, first)
+        if slot is None:
+            break
+        others = Slot.objects.filter(project=project, state=Slot.State.OPEN)
+        kept = list(others.values_list("pk", flat=True))
+        others.update(state=Slot.State.WITHDRAWN)
+        skip = _say(slot, first, "skip", "language")
+        assert skip is not None
+        start = threading.Barrier(3)
+
+        def act(role: str, start: threading.Barrier = start, skip: Judgment = skip) -> str:
+            start.wait()
+            if role == "other":
+                return "nothing" if _claim(where, second) is None else "taken"
+            done = undo_last(
+                project=where, annotator=first, kind="pair", client_id=skip.client_id, now=timezone.now()
+            )  # fmt: skip
+            return "undone" if done else "late"
+
+        outcomes = _in_threads(act, ["other", "undo", "undo"])
+        instead = Slot.objects.get(replaces=slot)
+        found[f"{outcomes[0]} {instead.state} {' '.join(sorted(outcomes[1:]))}"] += 1
+        Slot.objects.filter(pk__in=kept).update(state=Slot.State.OPEN)
+    return {"found": found}
+
+
+def undo_and_judge(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """In one tab the last judgment is undone, twice, while another tab of the same person judges the next pair."""
+    where, who = Project.objects.get(pk=project), User.objects.get(pk=people[0])
+    found: Counter[str] = Counter()
+    for number in range(times):
+        first = _claim(where, who, number)
+        if first is None:
+            break
+        last = _say(first, who)
+        following = _claim(where, who, number)
+        if last is None or following is None:
+            break
+        start = threading.Barrier(3)
+
+        def act(
+            role: str, start: threading.Barrier = start, last: Judgment = last, following: Slot = following
+        ) -> bool:
+            start.wait()
+            if role == "judge":
+                return _say(following, who, "B") is not None
+            return undo_last(
+                project=where, annotator=who, kind="pair", client_id=last.client_id, now=timezone.now()
+            )  # fmt: skip
+
+        judged, *undone = _in_threads(act, ["judge", "undo", "undo"])
+        slot = Slot.objects.get(pk=first.pk)
+        standing = Judgment.objects.filter(slot=slot, superseded_at__isnull=True).count()
+        found[f"judged {judged}, undone {sum(undone)}, slot {slot.state}, stands {standing}"] += 1
+        if slot.state == Slot.State.LEASED:
+            _say(slot, who)
+    return {"found": found, "broken": list(broken())}
+
+
+def change_and_retract(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """Somebody changes what they said while a lead retracts all of theirs: nothing of it counts afterwards."""
+    where = Project.objects.get(pk=project)
+    who, lead = User.objects.get(pk=people[0]), where.created_by
+    slot = _claim(where, who)
+    assert slot is not None
+    _say(slot, who)
+    found: Counter[str] = Counter()
+    for _ in range(times):
+        old = last_decision(project=where, annotator=who, kind="pair", now=timezone.now())
+        assert isinstance(old, Judgment)
+        start = threading.Barrier(2)
+
+        def act(role: str, start: threading.Barrier = start, old: Judgment = old) -> str:
+            start.wait()
+            if role == "change":
+                return type(change_judgment(old, client_id=uuid.uuid4(), now=timezone.now(), choice="B")).__name__
+            try:
+                retract(project=where, actor=lead, annotator=who, reason="spam")
+            except NothingToRetractError:
+                return "nothing"
+            return "retracted"
+
+        outcomes = _in_threads(act, ["change", "retract"])
+        counting = Judgment.objects.filter(annotator=who, superseded_at__isnull=True, retracted_at__isnull=True)
+        found[f"{' '.join(outcomes)}, counting {counting.count()}"] += 1
+        reverse_retraction(retraction=where.retractions.latest("pk"), actor=lead)
+    return {"found": found, "broken": list(broken())}
+
+
+def skips(project: int) -> dict[str, Any]:
+    """How often each comparison was skipped, by how many people, and what is left open."""
+    rows = Judgment.objects.filter(project=project, choice="skip").values("comparison").order_by("comparison")
+    counted = rows.annotate(skips=Count("pk"), people=Count("annotator", distinct=True))
+    return {
+        "skips": sorted(row["skips"] for row in counted),
+        "people": sorted(row["people"] for row in counted),
+        "open": Slot.objects.filter(project=project, state__in=Slot.ACTIVE).count(),
+        "broken": list(broken()),
+    }
+
+
+VERBS = {
+    "setup": setup,
+    "skip_everything": skip_everything,
+    "undo_a_skip": undo_a_skip,
+    "undo_and_judge": undo_and_judge,
+    "change_and_retract": change_and_retract,
+    "skips": skips,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(VERBS[sys.argv[1]](**json.loads(sys.argv[2]))))
