@@ -6,7 +6,7 @@ border.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 Message = dict[str, str]
 
@@ -23,6 +23,22 @@ class Answer:
     sampling: dict[str, Any] = field(default_factory=dict)
     # The response that a person rewrote into this one.
     edited_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One answer is better than another, and what says so: a ``judgment``, or an ``edit`` of the better answer."""
+
+    source: Literal["judgment", "edit"]
+    better: Answer
+    worse: Answer
+
+    @property
+    def flaw(self) -> str:
+        """Why nothing can be learnt from it: "empty", "identical", or nothing."""
+        better, worse = self.better.text.strip(), self.worse.text.strip()
+        # Two answers that differ only in white space around them teach the tokenizer's quirks, not a preference.
+        return "empty" if not better or not worse else "identical" if better == worse else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,8 @@ class JudgmentRecord:
     # Which retraction took it back, and why.
     retraction: int | None = None
     retraction_reason: str = ""
+    # The annotator's own version of the answer that won.
+    edited: Answer | None = None
 
     @property
     def preferred(self) -> Answer | None:
@@ -69,6 +87,14 @@ class JudgmentRecord:
     def other(self) -> Answer | None:
         """The answer that lost, or None for a tie, both bad, and a skip."""
         return {"A": self.b, "B": self.a}.get(self.choice)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """What the judgment prefers to what: the answer that won to the other, and an edit of it to itself."""
+        if self.preferred is None or self.other is None:
+            return []
+        judged = [Pair("judgment", self.preferred, self.other)]
+        return judged if self.edited is None else [*judged, Pair("edit", self.edited, self.preferred)]
 
 
 @dataclass(frozen=True, slots=True)

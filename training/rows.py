@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from annotate.records import JudgmentRecord, RatingRecord
+from annotate.records import JudgmentRecord, Pair, RatingRecord
 
 Kind = Literal["judgment", "rating"]
 Row = dict[str, Any]
@@ -71,22 +71,32 @@ def rows_sha256(rows: Iterable[Row]) -> str:
 
 
 def dpo_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord] = ()) -> Rows:
-    """One row ``{id, messages, chosen, rejected}`` for each judgment that prefers one of two answers.
+    """One row ``{id, messages, chosen, rejected}`` for each judgment that prefers one of two answers (``j7``), and one
+    for each answer that was edited: the edit is better than the original (``j7e``).
 
     Ratings make no pairs. They are items all the same when a project collects both, so that the accounting is whole.
     """
     made = Rows()
     for judgment in judgments:
-        chosen, rejected = judgment.preferred, judgment.other
         reason = _judgment_skip(judgment)
-        if reason or chosen is None or rejected is None:
-            made.items.append(Item("judgment", judgment.id, skip_reason=reason or judgment.choice))
+        if reason:
+            made.items.append(Item("judgment", judgment.id, skip_reason=reason))
             continue
-        row_id = f"j{judgment.id}"
-        made.rows.append(
-            {"id": row_id, "messages": judgment.messages, "chosen": chosen.text, "rejected": rejected.text}
-        )
-        made.items.append(Item("judgment", judgment.id, (row_id,)))
+        ids = []
+        for pair in judgment.pairs:
+            if pair.flaw:
+                continue
+            ids.append(f"j{judgment.id}{'e' if pair.source == 'edit' else ''}")
+            made.rows.append(
+                {
+                    "id": ids[-1],
+                    "messages": judgment.messages,
+                    "chosen": pair.better.text,
+                    "rejected": pair.worse.text,
+                }
+            )
+        flaw = "" if ids else judgment.pairs[0].flaw
+        made.items.append(Item("judgment", judgment.id, tuple(ids), skip_reason=flaw))
     made.items.extend(Item("rating", rating.id, skip_reason="needs_pairs") for rating in ratings)
     return made
 
@@ -95,7 +105,8 @@ def kto_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord
     """Rows ``{id, messages, completion, label}``: one for each thumb, and two for each pair that was judged.
 
     A judged pair is taken apart into its preferred answer (label true) and the other one (label false). "Both bad" says
-    something about single answers, so here it makes two rows with label false, where DPO can only skip it.
+    something about single answers, so here it makes two rows with label false, where DPO can only skip it. An edited
+    answer is one more good one (``j7e``).
     """
     made = Rows()
     for rating in ratings:
@@ -107,15 +118,17 @@ def kto_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord
         made.rows.append(_single(row_id, rating.messages, rating.answer.text, label=rating.value == "up"))
         made.items.append(Item("rating", rating.id, (row_id,)))
     for judgment in judgments:
-        reason = _judgment_skip(judgment, both_bad_counts=True)
+        reason = _judgment_skip(judgment, both_bad_counts=True) or Pair("judgment", judgment.a, judgment.b).flaw
         if reason:
             made.items.append(Item("judgment", judgment.id, skip_reason=reason))
             continue
-        ids = (f"j{judgment.id}a", f"j{judgment.id}b")
-        for row_id, answer in zip(ids, (judgment.a, judgment.b), strict=True):
-            label = answer is judgment.preferred
+        answers = {f"j{judgment.id}a": judgment.a, f"j{judgment.id}b": judgment.b}
+        if judgment.edited is not None:
+            answers[f"j{judgment.id}e"] = judgment.edited
+        for row_id, answer in answers.items():
+            label = answer is judgment.preferred or answer is judgment.edited
             made.rows.append(_single(row_id, judgment.messages, answer.text, label=label))
-        made.items.append(Item("judgment", judgment.id, ids))
+        made.items.append(Item("judgment", judgment.id, tuple(answers)))
     return made
 
 
@@ -123,23 +136,15 @@ def _single(row_id: str, messages: list[dict[str, str]], text: str, *, label: bo
     return {"id": row_id, "messages": messages, "completion": text, "label": label}
 
 
-def _judgment_skip(  # noqa: PLR0911  (a ladder of cases, read from the top)
-    judgment: JudgmentRecord, *, both_bad_counts: bool = False
-) -> str:
+def _judgment_skip(judgment: JudgmentRecord, *, both_bad_counts: bool = False) -> str:
+    """Why it teaches nothing, whatever its answers say."""
     if judgment.purpose in ("duel", "gold", "recheck"):
         return judgment.purpose
     if judgment.split != "train":
         return "reserved"
     if judgment.choice in ("tie", "skip") or (judgment.choice == "both_bad" and not both_bad_counts):
         return judgment.choice
-    if not judgment.messages:
-        return "no_messages"
-    if not judgment.a.text.strip() or not judgment.b.text.strip():
-        return "empty"
-    # Two answers that differ only in white space around them teach the tokenizer's quirks, not a preference.
-    if judgment.a.text.strip() == judgment.b.text.strip():
-        return "identical"
-    return ""
+    return "" if judgment.messages else "no_messages"
 
 
 def _rating_skip(rating: RatingRecord) -> str:

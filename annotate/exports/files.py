@@ -73,12 +73,23 @@ SCHEMAS: dict[What, pa.Schema] = {
             ("preferred", pa.int64()),
             ("strength", pa.int64()),
             ("swapped", pa.bool_()),
+            ("edited_response", pa.int64()),
+            ("edited_text", pa.string()),
             *_DECISION_END,
         ]
     ),
     "ratings": pa.schema([*_DECISION_START, *_answer_fields("answer_"), ("value", pa.string()), *_DECISION_END]),
-    "dpo": pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)]),
+    "dpo": pa.schema(
+        [
+            ("prompt", _MESSAGES),
+            ("chosen", _MESSAGES),
+            ("rejected", _MESSAGES),
+            ("source", pa.string()),
+            ("source_id", pa.int64()),
+        ]
+    ),
     "kto": pa.schema([("prompt", _MESSAGES), ("completion", _MESSAGES), ("label", pa.bool_())]),
+    "sft": pa.schema([("prompt", _MESSAGES), ("completion", _MESSAGES)]),
 }
 
 

@@ -1,7 +1,8 @@
 """PURE: decisions as rows of an export. ``chosen`` and ``rejected`` begin here; nothing above knows them.
 
-Two lossless shapes (one row a decision, everything that was recorded) and two that TRL trains on as they are. The
-latter carry no other column: TRL hands some that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
+Two lossless shapes (one row a decision, everything that was recorded) and three that TRL trains on as they are. Beside
+TRL's columns these carry at most ``source`` and ``source_id``, which TRL ignores (a test trains on them): it hands some
+that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
 Every decision counts by itself (aggregation "single"): two annotators who disagree make two rows that disagree.
 """
 
@@ -9,9 +10,9 @@ import json
 from dataclasses import fields
 from typing import Any, Literal
 
-from annotate.records import Answer, JudgmentRecord, Message, RatingRecord
+from annotate.records import Answer, JudgmentRecord, Message, Pair, RatingRecord
 
-What = Literal["judgments", "ratings", "dpo", "kto"]
+What = Literal["judgments", "ratings", "dpo", "kto", "sft"]
 Row = dict[str, Any]
 
 # Why a decision makes no training row.
@@ -22,6 +23,7 @@ LEFT_OUT: dict[str, str] = {
     "purpose": "asked to measure something, not to collect preferences",
     "empty": "an answer is empty",
     "identical": "the two answers are the same",
+    "unedited": "nobody wrote a better version",
 }
 
 
@@ -30,8 +32,10 @@ def judgment_row(record: JudgmentRecord) -> Row:
 
     ``sampling`` is JSON text, because its keys may differ from row to row and columns may not.
     """
-    row = _plain(record, leave=("a", "b"))
+    row = _plain(record, leave=("a", "b", "edited"))
     row["preferred"] = record.preferred.id if record.preferred else None
+    row["edited_response"] = record.edited.id if record.edited else None
+    row["edited_text"] = record.edited.text if record.edited else None
     return row | _answer("a_", record.a) | _answer("b_", record.b)
 
 
@@ -40,29 +44,47 @@ def rating_row(record: RatingRecord) -> Row:
     return _plain(record, leave=("answer",)) | _answer("answer_", record.answer)
 
 
-def dpo_row(record: JudgmentRecord) -> Row | str:
-    """TRL's explicit, conversational preference ``{prompt, chosen, rejected}``, or why there is none.
+def dpo_rows(record: JudgmentRecord) -> list[Row] | str:
+    """TRL's explicit, conversational preferences ``{prompt, chosen, rejected}``, or why there are none.
 
-    Ties never: some loaders (NeMo RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
-    https://huggingface.co/docs/trl/dataset_formats
+    One of a judged pair, and one more of an answer that the annotator edited: the edit over the original. ``source``
+    tells them apart, ``source_id`` is the judgment's id. Ties never: some loaders (NeMo RL's for HelpSteer3) would make
+    them chosen = rejected. Source of the shape: https://huggingface.co/docs/trl/dataset_formats
     """
-    reason = _left_out(record)
-    if reason:
-        return reason
-    if record.preferred is None or record.other is None:
+    if record.purpose != "collect":
+        return "purpose"
+    if not record.pairs:
         return record.choice
-    return {
-        "prompt": record.messages,
-        "chosen": _said(record.preferred),
-        "rejected": _said(record.other),
-    }
+    rows = [
+        {
+            "prompt": record.messages,
+            "chosen": _said(pair.better),
+            "rejected": _said(pair.worse),
+            "source": pair.source,
+            "source_id": record.id,
+        }
+        for pair in record.pairs
+        if not pair.flaw
+    ]
+    return rows or record.pairs[0].flaw
 
 
-def kto_rows(record: RatingRecord | JudgmentRecord) -> list[Row] | str:
+def sft_row(record: JudgmentRecord) -> Row | str:
+    """TRL's conversational ``{prompt, completion}`` of an answer that the annotator wrote, or why there is none."""
+    if record.purpose != "collect":
+        return "purpose"
+    if record.edited is None:
+        return "unedited"
+    return {"prompt": record.messages, "completion": _said(record.edited)}
+
+
+def kto_rows(  # noqa: PLR0911  (a ladder of cases, read from the top)
+    record: RatingRecord | JudgmentRecord,
+) -> list[Row] | str:
     """TRL's unpaired preference ``{prompt, completion, label}``: one row of a rating, two of a judgment, or why none.
 
     A judged pair is taken apart into the preferred answer (label true) and the other one (false). "Both bad" says
-    something about single answers, so that it makes two rows with label false.
+    something about single answers, so that it makes two rows with label false. An edited answer is one more good one.
     """
     if isinstance(record, RatingRecord):
         if record.value == "skip":
@@ -70,20 +92,14 @@ def kto_rows(record: RatingRecord | JudgmentRecord) -> list[Row] | str:
         if not record.answer.text.strip():
             return "empty"
         return [_judged(record.messages, record.answer, label=record.value == "up")]
-    reason = _left_out(record)
-    if reason:
-        return reason
-    if record.choice not in ("A", "B", "both_bad"):
-        return record.choice
-    return [_judged(record.messages, answer, label=answer is record.preferred) for answer in (record.a, record.b)]
-
-
-def _left_out(record: JudgmentRecord) -> str:
     if record.purpose != "collect":
         return "purpose"
-    if not record.a.text.strip() or not record.b.text.strip():
-        return "empty"
-    return "identical" if record.a.text.strip() == record.b.text.strip() else ""
+    if record.choice not in ("A", "B", "both_bad"):
+        return record.choice
+    if flaw := Pair("judgment", record.a, record.b).flaw:
+        return flaw
+    rows = [_judged(record.messages, answer, label=answer is record.preferred) for answer in (record.a, record.b)]
+    return rows if record.edited is None else [*rows, _judged(record.messages, record.edited, label=True)]
 
 
 def _said(answer: Answer) -> list[Message]:

@@ -9,6 +9,7 @@ from annotate.services.exports import Selection
 WHATS = [
     ("dpo", _("Training pairs for DPO (TRL)")),
     ("kto", _("Training rows for KTO (TRL)")),
+    ("sft", _("Demonstrations for SFT (TRL)")),
     ("judgments", _("Judgments, everything recorded")),
     ("ratings", _("Ratings, everything recorded")),
 ]

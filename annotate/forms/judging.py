@@ -4,11 +4,16 @@ from typing import Any
 
 from django import forms
 from django.http import QueryDict
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Choice, Project, PromptReport, SkipReason, Thumb
+from annotate.assign import sides
+from annotate.models import Choice, Project, PromptReport, SkipReason, Slot, Thumb
+from annotate.services.edits import LONGEST_EDIT, tidy
 
 CLEARLY = 2
+# After A or B: with the person's own version.
+EDITED = "+"
 
 
 class DecisionForm(forms.Form):
@@ -59,22 +64,76 @@ class DecisionForm(forms.Form):
 
 
 class JudgmentForm(DecisionForm):
+    """``A1`` is A, slightly; ``A+`` is A with the person's own version of it, from the box below the answer.
+
+    A box comes with the answer's own text in it, and without scripts it is always sent: what is still the answer, or
+    nothing, is no version. Only the button in the box says that one was meant.
+    """
+
     decision = "choice"
     choice = forms.ChoiceField(required=False)
+    edited_a = forms.CharField(required=False, strip=False)
+    edited_b = forms.CharField(required=False, strip=False)
 
     def __init__(self, project: Project, data: QueryDict) -> None:
         super().__init__(project, data)
         degrees = [(f"{side}{degree}", "") for side in "AB" for degree in (1, 3)] if project.ask_strength else []
-        self.fields["choice"].choices = [*Choice.choices, *degrees]  # type: ignore[attr-defined]
+        edits = [(f"{side}{EDITED}", "") for side in "AB"] if project.allow_edits else []
+        self.fields["choice"].choices = [*Choice.choices, *degrees, *edits]  # type: ignore[attr-defined]
+        # The side whose box a message is about.
+        self.trouble = ""
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean()
+        values["edited"] = self._edited(values) if self._project.allow_edits else ""
+        return values
+
+    def _edited(self, values: dict[str, Any]) -> str:
+        """The person's version of the answer that they chose, or nothing."""
+        said = values.get("choice", "")
+        if said in ("", Choice.SKIP):
+            return ""
+        side, meant = said[:1], said.endswith(EDITED)
+        answers = self._answers(values) if values.get("edited_a") or values.get("edited_b") else {}
+        written = {each: tidy(values.get(f"edited_{each.lower()}") or "") for each in answers}
+        versions = {each: text for each, text in written.items() if text and text != answers[each]}
+        for stray in sorted(versions.keys() - {side}):
+            message = _(
+                "You wrote your own version of %(side)s. Choose %(side)s, or empty its box to choose otherwise."
+            )
+            raise self._about(stray, message % {"side": stray})
+        if meant and side not in versions:
+            message = _("The box is empty, or holds the answer as it was. Write your version, or choose without it.")
+            raise self._about(side, message)
+        version = versions.get(side, "")
+        if len(version) > LONGEST_EDIT:
+            message = _("Your version is too long. Shorten it to %(most)d characters.")
+            raise self._about(side, message % {"most": LONGEST_EDIT})
+        if version and version in answers.values():
+            raise self._about(side, _("Your version is the other answer, word for word. Choose that one instead."))
+        return version
+
+    def _about(self, side: str, message: str | Promise) -> forms.ValidationError:
+        self.trouble = side
+        return forms.ValidationError(str(message))
+
+    def _answers(self, values: dict[str, Any]) -> dict[str, str]:
+        """What A and B say; nothing for a slot that nobody can answer anyway."""
+        pairs = Slot.objects.select_related("comparison__first", "comparison__second")
+        slot = pairs.filter(pk=values.get("slot") or 0, project=self._project, kind=Slot.Kind.PAIR).first()
+        if slot is None or slot.comparison is None:
+            return {}
+        left, right = sides(slot.comparison.first.text, slot.comparison.second.text, swapped=slot.swapped)
+        return {"A": tidy(left), "B": tidy(right)}
 
     def given(self) -> dict[str, Any]:
-        """``A1`` is A, slightly. Where strength is asked, the plain button says "clearly", and so does plain ``A``."""
-        said = super().given()
-        choice = said["choice"]
+        """What was said. Where strength is asked, the plain button says "clearly", and so does plain ``A``."""
+        said = super().given() | {"edited": self.cleaned_data["edited"]}
+        choice = said["choice"].removesuffix(EDITED)
         if choice[1:].isdigit():
             return said | {"choice": choice[0], "strength": int(choice[1:])}
         asked = self._project.ask_strength and choice in (Choice.A, Choice.B)
-        return said | {"strength": CLEARLY if asked else None}
+        return said | {"choice": choice, "strength": CLEARLY if asked else None}
 
 
 class RatingForm(DecisionForm):

@@ -61,7 +61,7 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
     (
         _("What is asked"),
         _("Beside the choice itself. Everything here costs annotators time, so ask for what you will read."),
-        ["judging", "ask_strength", "ask_rationale", "reason_tags", "acknowledge_guideline"],
+        ["judging", "ask_strength", "ask_rationale", "reason_tags", "allow_edits", "acknowledge_guideline"],
     ),
     (
         _("Overlap"),
@@ -104,6 +104,7 @@ class SettingsForm(ProjectForm):
             "overlap_percent": _("Share of comparisons that get that many, percent"),
             "ask_strength": _("Ask how much better the better answer is"),
             "ask_rationale": _("Reason in words"),
+            "allow_edits": _("Let annotators improve the better answer"),
             "acknowledge_guideline": _("Ask annotators to confirm that they read a changed guideline"),
             "gold_percent": _("Gold questions, percent"),
             "recheck_percent": _("Rechecks, percent"),
@@ -116,6 +117,10 @@ class SettingsForm(ProjectForm):
         }
         help_texts: ClassVar = {
             "ask_strength": _("Slightly, clearly or much better."),
+            "allow_edits": _(
+                "Beside a preference they may write their own version of the answer. It becomes a demonstration, and "
+                "is preferred to the original."
+            ),
             "acknowledge_guideline": _("Once for each version, before they go on."),
             "gold_percent": _("Comparisons whose right answer a reviewer has set."),
             "recheck_percent": _("Comparisons that the same person judged before, with the sides swapped."),

@@ -84,6 +84,9 @@ class Author(models.Model):
                 condition=Q(kind="policy", number__isnull=False) | (~Q(kind="policy") & Q(number__isnull=True)),
                 name="author_number_only_for_policies",
             ),
+            models.UniqueConstraint(
+                fields=["project", "user"], condition=Q(kind="person", user__isnull=False), name="author_person_once"
+            ),
         ]
 
     def __str__(self) -> str:

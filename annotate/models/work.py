@@ -175,6 +175,11 @@ class Judgment(Decision):
     swapped = models.BooleanField()
     # The response that A or B stood for, so that no reader has to work it out from the sides.
     preferred = models.ForeignKey(Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # The annotator's own version of the preferred response: a demonstration, and a pair edited > preferred. The index
+    # is a partial one, below: nearly all judgments have none, and recording one shall not pay for the others.
+    edited = models.ForeignKey(
+        Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -194,8 +199,13 @@ class Judgment(Decision):
                 condition=Q(strength__isnull=True) | Q(choice__in=["A", "B"], strength__range=(1, 3)),
                 name="judgment_strength_of_a_preference",
             ),
+            models.CheckConstraint(
+                condition=Q(edited__isnull=True) | (Q(choice__in=["A", "B"]) & ~Q(edited=F("preferred"))),
+                name="judgment_edits_what_it_prefers",
+            ),
         ]
         indexes: ClassVar = [
+            models.Index(fields=["edited"], condition=Q(edited__isnull=False), name="judgment_by_edit"),
             models.Index(fields=["project", "id"], name="judgment_by_project"),
             models.Index(fields=["annotator", "project", "-created_at"], name="judgment_by_day"),
         ]

@@ -60,6 +60,13 @@ def _one_decision_of_a_slot_stands() -> Iterator[str]:
             yield f"slot {row['slot']} has {row['count']} {model._meta.verbose_name_plural} that stand"
 
 
+def _an_edit_is_its_annotators() -> Iterator[str]:
+    own = Q(edited__prompt=F("comparison__prompt"), edited__author__user=F("annotator"))
+    edits = Judgment.objects.filter(edited__isnull=False)
+    for pk in edits.exclude(pk__in=edits.filter(own).values("pk")).values_list("pk", flat=True):
+        yield f"judgment {pk}: its edited answer is another prompt's, or somebody else's"
+
+
 def _a_comparison_is_about_one_prompt() -> Iterator[str]:
     fits = Comparison.objects.filter(
         first__prompt=F("prompt"), second__prompt=F("prompt"), split=F("prompt__split"), project=F("prompt__project")
@@ -96,6 +103,7 @@ RULES: list[Callable[[], Iterator[str]]] = [
     _a_done_slot_has_its_decision,
     _a_decision_has_its_done_slot,
     _one_decision_of_a_slot_stands,
+    _an_edit_is_its_annotators,
     _a_comparison_is_about_one_prompt,
     _an_import_adds_up,
     _a_project_has_an_owner,

@@ -107,7 +107,7 @@ def own_decisions(
     """What the annotator said in the project, newest first, with what was asked; perhaps also what they changed."""
     if kind == Slot.Kind.PAIR:
         decisions = Judgment.objects.select_related(
-            "slot", "comparison__prompt", "comparison__first", "comparison__second"
+            "slot", "comparison__prompt", "comparison__first", "comparison__second", "edited"
         )
         mine = decisions.filter(annotator=annotator, project=project).order_by("-id")
         return mine if superseded else mine.filter(superseded_at__isnull=True)

@@ -38,6 +38,7 @@ def judgment_records(
         "comparison__prompt",
         "comparison__first__author__user",
         "comparison__second__author__user",
+        "edited__author__user",
     )
     if splits is not None:
         rows = rows.filter(comparison__split__in=list(splits))
@@ -141,6 +142,7 @@ def _judgment_record(judgment: Judgment) -> JudgmentRecord:
         retracted_at=judgment.retracted_at,
         retraction=judgment.retraction_id,
         retraction_reason=judgment.retraction.reason if judgment.retraction else "",
+        edited=None if judgment.edited is None else _answer(judgment.edited),
     )
 
 

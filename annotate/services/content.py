@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from django.db import transaction
 
 from annotate import assign
-from annotate.models import Author, Comparison, Project, Prompt, Response, Slot
+from annotate.models import Author, Comparison, Project, Prompt, Response, Slot, User
 
 # Prompts that are handled with one query each for what is there and what is new.
 BATCH = 200
@@ -63,6 +63,14 @@ def policy_author(*, project: Project, number: int, name: str) -> Author:
     """The author row that stands for a policy (0 is the base), made when it is not there yet."""
     author, _ = Author.objects.get_or_create(
         project=project, kind=Author.Kind.POLICY, number=number, defaults={"name": name}
+    )
+    return author
+
+
+def person_author(*, project: Project, user: User) -> Author:
+    """The author row that stands for a person, made when it is not there yet."""
+    author, _ = Author.objects.get_or_create(
+        project=project, kind=Author.Kind.PERSON, user=user, defaults={"name": user.pseudonym}
     )
     return author
 

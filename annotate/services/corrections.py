@@ -79,9 +79,13 @@ def change_judgment(
     old: Judgment, *, client_id: uuid.UUID, now: datetime, **given: Any
 ) -> Saved[Judgment] | Conflict[Judgment] | Gone:
     """Says otherwise about a pair that was judged, on the sides shown. ``given`` as in ``record_judgment``."""
-    return _change(
-        old, client_id=client_id, now=now, values=judgment_values(old.comparison, swapped=old.swapped, **given)
-    )
+    with transaction.atomic():
+        values = judgment_values(old.comparison, swapped=old.swapped, annotator=old.annotator, **given)
+        outcome = _change(old, client_id=client_id, now=now, values=values)
+        if not isinstance(outcome, Saved):
+            # What was written beside a refused change must not stay.
+            transaction.set_rollback(True)
+    return outcome
 
 
 def change_rating(

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 from annotate.exports.files import FileFormat, shuffled, write_rows
-from annotate.exports.shapes import Row, What, dpo_row, judgment_row, kto_rows, rating_row
+from annotate.exports.shapes import Row, What, dpo_rows, judgment_row, kto_rows, rating_row, sft_row
 from annotate.models import Project, Prompt, User
 from annotate.queries.records import judgment_records, rating_records
-from annotate.records import JudgmentRecord, RatingRecord
 from annotate.services.audit import record_deed
 
 _SHUFFLE_SEED = 0
@@ -64,7 +64,7 @@ def export(
 
 def _rows(project: Project, what: What, selection: Selection, left_out: Counter[str]) -> Iterator[Row]:
     splits = selection.splits
-    if splits is None and what in ("dpo", "kto"):
+    if splits is None and what in ("dpo", "kto", "sft"):
         splits = [Prompt.Split.TRAIN]
     judgments = judgment_records(
         project,
@@ -83,24 +83,19 @@ def _rows(project: Project, what: What, selection: Selection, left_out: Counter[
     if what == "ratings":
         return map(rating_row, ratings)
     if what == "dpo":
-        return _dpo(judgments, left_out)
-    return shuffled(_kto(ratings, () if selection.ratings_only else judgments, left_out), seed=_SHUFFLE_SEED)
+        return _rows_of(map(dpo_rows, judgments), left_out)
+    if what == "sft":
+        return _rows_of(map(sft_row, judgments), left_out)
+    singles = chain(map(kto_rows, ratings), () if selection.ratings_only else map(kto_rows, judgments))
+    return shuffled(_rows_of(singles, left_out), seed=_SHUFFLE_SEED)
 
 
-def _dpo(judgments: Iterable[JudgmentRecord], left_out: Counter[str]) -> Iterator[Row]:
-    for judgment in judgments:
-        row = dpo_row(judgment)
-        if isinstance(row, str):
-            left_out[row] += 1
+def _rows_of(made: Iterable[list[Row] | Row | str], left_out: Counter[str]) -> Iterator[Row]:
+    """The rows of each decision; one that has none is counted by its reason."""
+    for entry in made:
+        if isinstance(entry, str):
+            left_out[entry] += 1
+        elif isinstance(entry, list):
+            yield from entry
         else:
-            yield row
-
-
-def _kto(ratings: Iterable[RatingRecord], judgments: Iterable[JudgmentRecord], left_out: Counter[str]) -> Iterator[Row]:
-    for source in (ratings, judgments):
-        for record in source:
-            rows = kto_rows(record)
-            if isinstance(rows, str):
-                left_out[rows] += 1
-            else:
-                yield from rows
+            yield entry

@@ -8,6 +8,7 @@ another id and changes nothing. No broker is touched here: a saved judgment must
 import random
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -34,6 +35,7 @@ from annotate.models import (
 )
 from annotate.services.checks import slip_in_check
 from annotate.services.content import clean_text
+from annotate.services.edits import keep_edit
 from annotate.services.requeue import put_back
 
 # So many of the next slots are looked at together: enough that a roomful of people rarely goes for the same one.
@@ -233,6 +235,7 @@ def record_judgment(
     strength: int | None = None,
     rationale: str = "",
     tags: Sequence[str] = (),
+    edited: str = "",
     active_ms: int | None = None,
     now: datetime,
 ) -> Saved[Judgment] | Conflict[Judgment] | Gone:
@@ -240,32 +243,40 @@ def record_judgment(
 
     ``client_id`` is the slot's ``submit_id`` as the form carried it. The same submit again gives the same answer, and
     another choice is a ``Conflict``. A lease that has run out is accepted while nobody else took the slot.
-    ``active_ms`` is what the browser measured, trusted only within the time since the pair was shown. Raises
-    ``ValueError`` for what cannot be: an unknown choice, a skip without its reason, a strength without a preference.
+    ``active_ms`` is what the browser measured, trusted only within the time since the pair was shown. ``edited`` is
+    their own, better version of the answer they prefer. Raises ``ValueError`` for what cannot be: an unknown choice, a
+    skip without its reason, a strength without a preference, an edit that is none.
     """
     _check(choice, Choice.values, skip_reason, strength)
     slot = _slot(Slot.Kind.PAIR, slot_id, project)
     if slot is None or slot.comparison is None:
         return Gone(Why.UNKNOWN)
-    return _record(
-        Judgment,
-        slot=slot,
-        annotator=annotator,
-        client_id=client_id,
-        subject={"comparison_id": slot.comparison_id},
-        content=judgment_values(
-            slot.comparison,
-            swapped=slot.swapped,
-            choice=choice,
-            skip_reason=skip_reason,
-            strength=strength,
-            rationale=rationale,
-            tags=tags,
-        ),
-        facts={"swapped": slot.swapped},
-        active_ms=active_ms,
-        now=now,
-    )
+    # Only a written answer needs a transaction around both: it must not stay when its judgment is refused.
+    with transaction.atomic() if edited else nullcontext():
+        outcome = _record(
+            Judgment,
+            slot=slot,
+            annotator=annotator,
+            client_id=client_id,
+            subject={"comparison_id": slot.comparison_id},
+            content=judgment_values(
+                slot.comparison,
+                swapped=slot.swapped,
+                choice=choice,
+                skip_reason=skip_reason,
+                strength=strength,
+                rationale=rationale,
+                tags=tags,
+                edited=edited,
+                annotator=annotator,
+            ),
+            facts={"swapped": slot.swapped},
+            active_ms=active_ms,
+            now=now,
+        )
+        if edited and not isinstance(outcome, Saved):
+            transaction.set_rollback(True)
+    return outcome
 
 
 def record_rating(
@@ -308,10 +319,27 @@ def judgment_values(
     strength: int | None = None,
     rationale: str = "",
     tags: Sequence[str] = (),
+    edited: str = "",
+    annotator: User,
 ) -> dict[str, Any]:
-    """The columns of what was said of a pair with these sides. Raises ``ValueError`` as ``record_judgment``."""
+    """The columns of what was said of a pair with these sides. Raises ``ValueError`` as ``record_judgment``.
+
+    With ``edited`` it stores what was written: call it inside the transaction that saves the rest.
+    """
     _check(choice, Choice.values, skip_reason, strength)
     left, right = assign.sides(comparison.first_id, comparison.second_id, swapped=swapped)
+    written = (
+        keep_edit(
+            project=comparison.project,
+            comparison=comparison,
+            swapped=swapped,
+            choice=choice,
+            text=edited,
+            annotator=annotator,
+        )
+        if edited
+        else None
+    )
     return {
         "choice": choice,
         "skip_reason": skip_reason,
@@ -319,6 +347,7 @@ def judgment_values(
         "rationale": clean_text(rationale),
         "tags": [clean_text(tag) for tag in tags],
         "preferred_id": {Choice.A: left, Choice.B: right}.get(Choice(choice)),
+        "edited_id": written.pk if written else None,
     }
 
 

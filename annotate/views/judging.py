@@ -30,6 +30,7 @@ from annotate.queries.judging import answer_to_rate, decided_today, pair_to_judg
 from annotate.queries.projects import newest_guideline
 from annotate.rendering import render_markdown
 from annotate.services.corrections import last_decision, undo_last, undone
+from annotate.services.edits import tidy
 from annotate.services.guidelines import acknowledge_guideline
 from annotate.services.judging import (
     Conflict,
@@ -316,7 +317,27 @@ def item_context(
         "asks_why": asks_why,
         "rationale": form.data.get("rationale", "") if form else before.rationale if before else "",
         "chosen_tags": form.tags if form else before.tags if before else [],
-    }
+    } | _improvements(page, slot, membership, form=form, before=before)
+
+
+def _improvements(
+    page: Page, slot: Slot, membership: Membership, *, form: DecisionForm | None, before: Judgment | Rating | None
+) -> dict[str, Any]:
+    """For each answer of a pair the box in which it may be improved, with what was written there so far."""
+    if page.kind != Slot.Kind.PAIR or not membership.project.allow_edits:
+        return {}
+    pair = pair_to_judge(slot)
+    boxes = {}
+    for side, text in (("A", pair.a), ("B", pair.b)):
+        written = form.data.get(f"edited_{side.lower()}", "") if form else ""
+        if form is None and isinstance(before, Judgment) and before.edited is not None and before.choice == side:
+            written = before.edited.text
+        trouble = getattr(form, "trouble", "") == side
+        touched = trouble or tidy(written) not in ("", tidy(text))
+        boxes[side] = {"side": side, "text": written if touched else text, "touched": touched, "trouble": trouble} | {
+            "original": text
+        }
+    return {"improve": boxes, "trouble": any(box["trouble"] for box in boxes.values())}
 
 
 def respond(

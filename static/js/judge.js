@@ -49,10 +49,10 @@
   // --- Sending ---
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("#decision button, #undo button");
+    const button = event.target.closest("#decision button, #undo button, button[form=decision]");
     if (!button) return;
     if (performance.now() - shownAt < TOO_SOON_MS || event.detail > 1) event.preventDefault();
-    else if (button.closest("#decision")) lastButton = button;
+    else if (button.form === decision()) lastButton = button;
   }, true);
 
   document.addEventListener("submit", (event) => {

@@ -14,7 +14,12 @@ OF_TRAINING = ["runs", "policies", "loop"]
 
 @pytest.fixture(scope="module")
 def desk(site: WebSite) -> Desk:
-    return site.seed(pairs=3, thumbs=1, lead=True, settings={"ask_strength": True, "reason_tags": ["Tone", "Safety"]})
+    return site.seed(
+        pairs=3,
+        thumbs=1,
+        lead=True,
+        settings={"ask_strength": True, "reason_tags": ["Tone", "Safety"], "allow_edits": True},
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

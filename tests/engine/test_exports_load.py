@@ -10,6 +10,7 @@ from django.core.management import call_command
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from annotate.models import Project, User
+from annotate.services.content import person_author
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response, policy_author
 
 CHAT_TEMPLATE = (
@@ -55,15 +56,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def judged(project: Project, bob: User) -> Project:
-    """Eight judged pairs of two policies, a tie, both bad, a skip, one on a reserved prompt; six ratings and a skip."""
-    newer = policy_author(project, 1)
+    """Eight judged pairs (one answer was edited), a tie, both bad, a skip, one on a reserved prompt; seven ratings."""
+    newer, person = policy_author(project, 1), person_author(project=project, user=bob)
     for number in range(8):
         prompt = make_prompt(project, f"Where is parcel {number}? 🎁")
         better = make_response(prompt, f"Parcel {number} is on its way.", author=newer, sampling={"seed": number})
         worse = make_response(prompt, "No.", sampling={"seed": number, "temperature": 0.7} if number % 2 else {})
         swapped = number % 2 == 0
         comparison = make_comparison(prompt, better, worse, round=1)
-        make_judgment(comparison, bob, "B" if swapped else "A", swapped=swapped, strength=2)
+        own = make_response(prompt, f"Parcel {number} is on its way, sorry.", author=person) if number == 7 else None
+        make_judgment(comparison, bob, "B" if swapped else "A", swapped=swapped, strength=2, edited=own)
         if number < 6:
             make_rating(better if number % 2 else worse, bob, "up" if number % 2 else "down")
     for choice in ("tie", "both_bad", "skip"):
@@ -113,7 +115,9 @@ def test_dpo_rows_train_one_step(load: Any, tiny: str, tmp_path: Path, kind: str
     from trl import DPOConfig, DPOTrainer
 
     rows = load("dpo", kind)
-    assert rows.column_names == ["prompt", "chosen", "rejected"]
+    assert rows.column_names == ["prompt", "chosen", "rejected", "source", "source_id"]
+    assert rows["source"].count("edit") == 1
+    rows = rows.filter(lambda row: row["source"] == "judgment")
     assert len(rows) == 8  # Neither tie, nor both bad, nor skip, nor the reserved prompt.
     assert all(row["chosen"][0]["content"].endswith("on its way.") for row in rows)
     arguments = DPOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=4, **_quiet())
@@ -129,14 +133,23 @@ def test_kto_rows_train_one_step_and_mix_their_labels(load: Any, tiny: str, tmp_
 
     rows = load("kto", kind)
     assert rows.column_names == ["prompt", "completion", "label"]
-    assert len(rows) == 6 + 2 * 8 + 2  # Thumbs, pairs taken apart, both bad.
+    assert len(rows) == 6 + 2 * 8 + 2 + 1  # Thumbs, pairs taken apart, both bad, an edited answer.
     labels = rows["label"]
-    assert sum(labels) == 3 + 8
+    assert sum(labels) == 3 + 8 + 1
     assert labels[:6] not in ([True] * 6, [False] * 6, [True, False] * 3)
     assert len(load("kto", kind, "--ratings-only")) == 6
     arguments = KTOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=4, **_quiet())
     trainer = KTOTrainer(model=tiny, args=arguments, train_dataset=rows)
     assert 0 < trainer.train().training_loss < 2
+
+
+def test_sft_rows_train_one_step(load: Any, tiny: str, tmp_path: Path) -> None:
+    from trl import SFTConfig, SFTTrainer
+
+    rows = load("sft", "jsonl")
+    assert [row["completion"][0]["content"] for row in rows] == ["Parcel 7 is on its way, sorry."]
+    arguments = SFTConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=1, **_quiet())
+    assert SFTTrainer(model=tiny, args=arguments, train_dataset=rows).train().training_loss > 0
 
 
 def _quiet() -> dict[str, Any]:

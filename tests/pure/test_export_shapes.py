@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotate.exports.files import SCHEMAS, shuffled, write_rows
-from annotate.exports.shapes import LEFT_OUT, What, dpo_row, judgment_row, kto_rows, rating_row
+from annotate.exports.shapes import LEFT_OUT, What, dpo_rows, judgment_row, kto_rows, rating_row, sft_row
 from annotate.records import Answer, JudgmentRecord, RatingRecord
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
@@ -59,13 +59,44 @@ def said(text: str) -> list[dict[str, str]]:
 
 
 def test_a_preference_becomes_a_pair_whichever_side_won() -> None:
-    assert dpo_row(judgment("A")) == {"prompt": PROMPT, "chosen": said("On its way."), "rejected": said("No idea.")}
-    assert dpo_row(judgment("B")) == {"prompt": PROMPT, "chosen": said("No idea."), "rejected": said("On its way.")}
+    about = {"prompt": PROMPT, "source": "judgment", "source_id": 1}
+    assert dpo_rows(judgment("A")) == [about | {"chosen": said("On its way."), "rejected": said("No idea.")}]
+    assert dpo_rows(judgment("B")) == [about | {"chosen": said("No idea."), "rejected": said("On its way.")}]
+
+
+EDITED = Answer(id=13, text="On its way, sorry.", author="ann-1", author_kind="person", policy=None, edited_from=11)
+
+
+def test_an_edited_answer_is_a_pair_over_its_original_a_good_answer_and_a_demonstration() -> None:
+    record = judgment("A", edited=EDITED)
+    pairs = dpo_rows(record)
+    assert isinstance(pairs, list)
+    assert [(row["source"], row["source_id"], row["chosen"], row["rejected"]) for row in pairs] == [
+        ("judgment", 1, said("On its way."), said("No idea.")),
+        ("edit", 1, said("On its way, sorry."), said("On its way.")),
+    ]
+    assert sft_row(record) == {"prompt": PROMPT, "completion": said("On its way, sorry.")}
+    singles = kto_rows(record)
+    assert [(row["completion"], row["label"]) for row in singles if isinstance(row, dict)] == [
+        (said("On its way."), True),
+        (said("No idea."), False),
+        (said("On its way, sorry."), True),
+    ]
+    row = judgment_row(record)
+    assert (row["edited_response"], row["edited_text"]) == (13, "On its way, sorry.")
+
+
+def test_what_nobody_edited_is_no_demonstration_and_an_edit_of_equal_answers_is_still_a_pair() -> None:
+    assert sft_row(judgment()) == "unedited"
+    assert sft_row(judgment(edited=EDITED, purpose="gold")) == "purpose"
+    pairs = dpo_rows(judgment(edited=EDITED, b=LEFT))
+    assert [row["source"] for row in pairs if isinstance(row, dict)] == ["edit"]
+    assert dpo_rows(judgment(edited=EDITED, a=dataclasses.replace(LEFT, text=" "))) == "empty"
 
 
 @pytest.mark.parametrize("choice", ["tie", "both_bad", "skip"])
 def test_a_tie_both_bad_and_a_skip_never_become_a_pair(choice: str) -> None:
-    assert dpo_row(judgment(choice)) == choice
+    assert dpo_rows(judgment(choice)) == choice
 
 
 @pytest.mark.parametrize(
@@ -80,17 +111,19 @@ def test_a_tie_both_bad_and_a_skip_never_become_a_pair(choice: str) -> None:
     ],
 )
 def test_what_would_teach_nothing_is_left_out_for_a_reason(changes: dict[str, Any], reason: str) -> None:
-    assert dpo_row(judgment(**changes)) == reason
+    assert dpo_rows(judgment(**changes)) == reason
     assert kto_rows(judgment(**changes)) == reason
     assert reason in LEFT_OUT
 
 
 def test_training_rows_have_the_columns_that_trl_reads_and_no_other() -> None:
     # TRL passes a column named chat_template_kwargs to the tokenizer, for one.
-    pair, singles = dpo_row(judgment()), kto_rows(rating())
-    assert isinstance(pair, dict)
+    pairs, singles, shown = dpo_rows(judgment()), kto_rows(rating()), sft_row(judgment(edited=EDITED))
+    assert isinstance(pairs, list)
     assert isinstance(singles, list)
-    assert set(pair) == set(SCHEMAS["dpo"].names) == {"prompt", "chosen", "rejected"}
+    # The two that are ours: TRL trains on a file that has them (tests/engine/test_exports_load.py).
+    assert set(pairs[0]) == set(SCHEMAS["dpo"].names) == {"prompt", "chosen", "rejected", "source", "source_id"}
+    assert set(shown) == set(SCHEMAS["sft"].names) == {"prompt", "completion"}
     assert set(singles[0]) == set(SCHEMAS["kto"].names) == {"prompt", "completion", "label"}
 
 
@@ -115,9 +148,11 @@ def test_a_judged_pair_is_taken_apart_and_both_bad_makes_two_bad_ones() -> None:
 
 def test_the_lossless_shapes_hold_every_field_of_a_record() -> None:
     row = judgment_row(judgment())
-    plain = {field.name for field in dataclasses.fields(JudgmentRecord)} - {"a", "b"}
+    plain = {field.name for field in dataclasses.fields(JudgmentRecord)} - {"a", "b", "edited"}
     answer = {field.name for field in dataclasses.fields(Answer)} - {"id"} | {"response"}
-    assert set(row) == plain | {"preferred"} | {f"{side}_{name}" for side in "ab" for name in answer}
+    assert set(row) == plain | {"preferred", "edited_response", "edited_text"} | {
+        f"{side}_{name}" for side in "ab" for name in answer
+    }
     assert row["preferred"] == 11
     assert json.loads(row["a_sampling"]) == {"seed": 7}
     plain = {field.name for field in dataclasses.fields(RatingRecord)} - {"answer"}
@@ -127,7 +162,8 @@ def test_the_lossless_shapes_hold_every_field_of_a_record() -> None:
 ROWS: dict[What, dict[str, Any]] = {
     "judgments": judgment_row(judgment()),
     "ratings": rating_row(rating()),
-    "dpo": dpo_row(judgment()),  # type: ignore[dict-item]
+    "dpo": dpo_rows(judgment())[0],  # type: ignore[dict-item]
+    "sft": sft_row(judgment(edited=EDITED)),  # type: ignore[dict-item]
     "kto": kto_rows(rating())[0],  # type: ignore[dict-item]
 }
 

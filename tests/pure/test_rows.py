@@ -94,8 +94,32 @@ def test_what_teaches_no_preference_is_skipped_for_a_reason_that_has_words(field
     assert reason in SKIP_REASONS
 
 
+OWN = Answer(id=3, text="It comes today; sorry for the wait.", author="ann-1", author_kind="person", policy=None)
+
+
+def test_an_edited_answer_is_one_more_pair_and_one_more_good_answer_of_the_same_decision() -> None:
+    made = dpo_rows([judgment(choice="A", edited=OWN)])
+    assert [(row["id"], row["chosen"], row["rejected"]) for row in made.rows] == [
+        ("j7", KIND.text, CURT.text),
+        ("j7e", OWN.text, KIND.text),
+    ]
+    assert [item.row_ids for item in made.items] == [("j7", "j7e")]
+    made = kto_rows([judgment(choice="B", edited=OWN)], [])
+    assert [(row["completion"], row["label"]) for row in made.rows] == [
+        (KIND.text, False), (CURT.text, True), (OWN.text, True),
+    ]  # fmt: skip
+    assert made.items[0].row_ids == ("j7a", "j7b", "j7e")
+
+
+def test_an_edit_of_two_equal_answers_is_learnt_from_and_an_edit_on_a_reserved_prompt_is_not() -> None:
+    equal = dpo_rows([judgment(edited=OWN, b=replace(CURT, text=KIND.text))])
+    assert [row["id"] for row in equal.rows] == ["j7e"]
+    assert dpo_rows([judgment(edited=OWN, split="reserved")]).skipped == {"reserved": 1}
+    assert dpo_rows([judgment(edited=OWN, a=replace(KIND, text=""))]).skipped == {"empty": 1}
+
+
 def test_every_decision_is_accounted_for_once() -> None:
-    judgments = [judgment(1), judgment(2, "tie"), judgment(3, "B"), judgment(4, split="reserved")]
+    judgments = [judgment(1), judgment(2, "tie"), judgment(3, "B", edited=OWN), judgment(4, split="reserved")]
     ratings = [rating(1), rating(2, "skip")]
     for made in (dpo_rows(judgments, ratings), kto_rows(judgments, ratings)):
         assert sorted((item.kind, item.id) for item in made.items) == [

@@ -201,7 +201,7 @@ def test_a_command_that_fails_in_the_middle_leaves_the_older_file_alone(
             raise RuntimeError("power cut")
         return "tie"
 
-    monkeypatch.setattr(service, "dpo_row", fails_at_the_second)
+    monkeypatch.setattr(service, "dpo_rows", fails_at_the_second)
     with pytest.raises(RuntimeError):
         run(judged, "dpo", output)
     assert output.read_text() == "an older file"
