@@ -1,6 +1,8 @@
 from django.urls import include, path
 
 from annotate.views import (
+    account,
+    accounts,
     dashboard,
     exports,
     guideline,
@@ -61,6 +63,15 @@ project_patterns = [
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("account/", account.account, name="account"),
+    path("account/sign-out-everywhere/", account.sign_out_everywhere, name="sign_out_everywhere"),
+    path("accounts/people/", accounts.accounts, name="accounts"),
+    path("accounts/people/<int:user_id>/", accounts.account_of, name="account_of"),
+    path("accounts/people/<int:user_id>/close/", accounts.deactivate, name="deactivate"),
+    path("accounts/people/<int:user_id>/open/", accounts.reactivate, name="reactivate"),
+    path("accounts/people/<int:user_id>/sign-out/", accounts.end_sessions, name="end_sessions"),
+    path("accounts/people/<int:user_id>/second-factor/remove/", accounts.remove_factors, name="remove_factors"),
+    path("accounts/people/<int:user_id>/address/", accounts.change_address, name="change_address"),
     path("audit/", review.site_audit, name="site_audit"),
     path("projects/new/", projects.new_project, name="new_project"),
     path("projects/<int:project_id>/", include(project_patterns)),

@@ -3,6 +3,8 @@
 Accounts are never deleted: their judgments stay, and so does who made them.
 """
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -51,7 +53,12 @@ def reactivate_account(*, user: User, by: User | None) -> bool:
 
 @transaction.atomic
 def end_sessions(*, user: User, by: User | None) -> None:
-    """Signs the person out everywhere, at each session's next request. ``user`` is as it is in the database after."""
+    """Signs the person out everywhere, at each session's next request. Everybody may do it to themselves.
+
+    ``user`` is as it is in the database after.
+    """
+    if by != user:
+        _only_owners_of_the_site(by)
     User.objects.filter(pk=user.pk).update(session_epoch=F("session_epoch") + 1)
     user.refresh_from_db()
     record_deed(project=None, actor=by, verb="account.sessions_ended", subject=user.username)
@@ -66,6 +73,37 @@ def rename(*, user: User, first_name: str, last_name: str) -> None:
     user.first_name, user.last_name = first_name, last_name
     user.save(update_fields=["first_name", "last_name"])
     record_deed(project=None, actor=user, verb="account.renamed", subject=user.username, before=before, after=str(user))
+
+
+@transaction.atomic
+def change_address(*, user: User, address: str, by: User | None) -> None:
+    """The e-mail address by which a sign-in provider may recognise the person; empty: none.
+
+    An owner of the site vouches for it, nobody for their own: it counts as verified. Raises ``NotAllowedError`` when
+    somebody else has it.
+    """
+    _only_owners_of_the_site(by)
+    address = address.strip().lower()
+    if address == user.email:
+        return
+    if address and EmailAddress.objects.filter(email__iexact=address).exclude(user=user).exists():
+        raise NotAllowedError(_("Another account has this address."))
+    EmailAddress.objects.filter(user=user).delete()
+    if address:
+        EmailAddress.objects.create(user=user, email=address, verified=True, primary=True)
+    user.email = address
+    user.save(update_fields=["email"])
+    record_deed(project=None, actor=by, verb="account.address_changed", subject=user.username, has_one=bool(address))
+
+
+@transaction.atomic
+def remove_factors(*, user: User, by: User | None) -> int:
+    """Takes away the person's second factors, for whoever lost their phone and the recovery codes; how many it were."""
+    _only_owners_of_the_site(by)
+    removed: int = Authenticator.objects.filter(user=user).delete()[0]
+    if removed:
+        record_deed(project=None, actor=by, verb="account.mfa_removed", subject=user.username, kind="all")
+    return removed
 
 
 def _only_owners_of_the_site(by: User | None) -> None:

@@ -39,6 +39,7 @@ class Page:
 
 
 MEMBER = {"member_id": "member"}
+PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
 COMPARISON = {"comparison_id": "comparison"}
 TABLE: dict[str, Page] = {
@@ -46,6 +47,15 @@ TABLE: dict[str, Page] = {
     "account_logout": Page(FOR_ALL, FOR_ALL),
     "account_inactive": Page(FOR_ALL, None),
     "account_change_password": Page(SIGNED_IN, SIGNED_IN),
+    "annotate:account": Page(SIGNED_IN, SIGNED_IN),
+    "annotate:sign_out_everywhere": Page(None, SIGNED_IN),
+    "annotate:accounts": Page(SITE, None),
+    "annotate:account_of": Page(SITE, None, PERSON),
+    "annotate:deactivate": Page(None, SITE, PERSON),
+    "annotate:reactivate": Page(None, SITE, PERSON),
+    "annotate:end_sessions": Page(None, SITE, PERSON),
+    "annotate:remove_factors": Page(None, SITE, PERSON),
+    "annotate:change_address": Page(None, SITE, PERSON),
     "annotate:site_audit": Page(SITE, None),
     "annotate:home": Page(SIGNED_IN, None),
     "annotate:new_project": Page(STAFF, STAFF),

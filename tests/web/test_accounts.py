@@ -3,13 +3,18 @@
 from datetime import timedelta
 
 import pytest
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import AuditEntry, Invite, Membership, Project, Role, Slot, User
 from annotate.services import accounts, people
 from tests.cast import join, make_comparison, make_judgment, make_prompt, make_user
+from tests.web.test_security import inline
 
 
 @pytest.fixture
@@ -102,13 +107,102 @@ def test_the_last_owner_of_a_project_cannot_be_closed(project: Project, root: Us
         people.change_role(by=owner, member=owner, role=Role.LEAD)
 
 
-def test_signing_out_everywhere_ends_every_session(bob: User) -> None:
+def test_signing_out_everywhere_ends_every_session_but_this_one(bob: User) -> None:
     phone, desk = Client(), Client()
     for device in (phone, desk):
         device.force_login(bob)
-    accounts.end_sessions(user=bob, by=bob)
-    for device in (phone, desk):
-        assert device.get(reverse("annotate:home")).status_code == 302
+    assert phone.post(reverse("annotate:sign_out_everywhere")).status_code == 302
+    assert phone.get(reverse("annotate:home")).status_code == 200
+    assert desk.get(reverse("annotate:home")).status_code == 302
+
+
+def test_the_owners_of_the_site_do_it_all_on_the_page(client: Client, project: Project, root: User, bob: User) -> None:
+    Authenticator.objects.create(user=bob, type=Authenticator.Type.TOTP, data={})
+    device = Client()
+    device.force_login(bob)
+    client.force_login(root)
+
+    def post(name: str, **values: str) -> str:
+        answer = client.post(reverse(f"annotate:{name}", args=[bob.pk]), values, follow=True)
+        assert answer.status_code == 200
+        assert inline(answer.content.decode()) == []
+        return answer.content.decode()
+
+    post("end_sessions")
+    assert device.get(reverse("annotate:home")).status_code == 302
+    assert "Remove the second factor" not in post("remove_factors")
+    assert not Authenticator.objects.filter(user=bob).exists()
+    assert "bob@example.org" in post("change_address", address="Bob@Example.org")
+    assert EmailAddress.objects.get(user=bob).verified
+    assert "Open the account again" in post("deactivate", reason="left")
+    assert "Close the account" in post("reactivate")
+    assert list(AuditEntry.objects.filter(actor=root, subject="bob").order_by("id").values_list("verb", flat=True)) == [
+        "account.sessions_ended",
+        "account.mfa_removed",
+        "account.address_changed",
+        "account.deactivated",
+        "account.reactivated",
+    ]
+
+
+def test_the_list_of_accounts_is_found_by_name_and_costs_the_same_for_any_number(client: Client, root: User) -> None:
+    client.force_login(root)
+    url = reverse("annotate:accounts")
+    for number in range(10):
+        make_user(f"person{number}")
+    with CaptureQueriesContext(connection) as ten:
+        body = client.get(url).content.decode()
+    assert inline(body) == []
+    for number in range(10, 20):
+        make_user(f"person{number}", email=f"p{number}@example.org")
+    with CaptureQueriesContext(connection) as twenty:
+        client.get(url)
+    assert len(twenty) == len(ten)
+    found = client.get(url, {"name": "P17@"}).content.decode()
+    assert "person17" in found
+    assert "person16" not in found
+
+
+def test_an_address_belongs_to_one_account(client: Client, root: User, bob: User, lea: User) -> None:
+    client.force_login(root)
+    accounts.change_address(user=lea, address="team@example.org", by=root)
+    url = reverse("annotate:change_address", args=[bob.pk])
+    assert (
+        "Another account has this address"
+        in client.post(url, {"address": "TEAM@example.org"}, follow=True).content.decode()
+    )
+    assert client.post(url, {"address": "nonsense"}).status_code == 422
+    bob.refresh_from_db()
+    assert bob.email == ""
+    accounts.change_address(user=lea, address="", by=root)
+    accounts.change_address(user=bob, address="team@example.org", by=root)
+    assert EmailAddress.objects.get().user == bob
+
+
+def test_nobody_but_oneself_and_the_sites_owners_ends_sessions_or_vouches(root: User, alice: User, bob: User) -> None:
+    for deed in (
+        lambda: accounts.end_sessions(user=bob, by=alice),
+        lambda: accounts.change_address(user=bob, address="bob@example.org", by=bob),
+        lambda: accounts.remove_factors(user=bob, by=alice),
+    ):
+        with pytest.raises(people.NotAllowedError):
+            deed()
+
+
+def test_people_change_their_own_name_and_nothing_else(client: Client, project: Project, bob: User) -> None:
+    client.force_login(bob)
+    url = reverse("annotate:account")
+    body = client.get(url).content.decode()
+    assert inline(body) == []
+    assert bob.pseudonym in body
+    answer = client.post(
+        url, {"first_name": "Bob", "last_name": "Builder", "is_superuser": "1", "email": "x@example.org"}
+    )
+    assert answer.status_code == 302
+    bob.refresh_from_db()
+    assert (str(bob), bob.username, bob.is_superuser, bob.email) == ("Bob Builder", "bob", False, "")
+    assert AuditEntry.objects.get(verb="account.renamed").detail == {"before": "bob", "after": "Bob Builder"}
+    assert client.post(url, {"first_name": "x" * 151}).status_code == 422
 
 
 def test_a_removed_member_holds_nothing_and_their_links_are_dead(project: Project, alice: User, lea: User) -> None:

@@ -66,6 +66,20 @@ def test_add_user_says_what_is_wrong_and_changes_nothing(project: Project, argum
     assert project.memberships.count() == 3
 
 
+def test_an_account_is_closed_and_opened_from_the_command_line(project: Project, bob: User) -> None:
+    assert "is closed" in run("close_account", "bob", "--reason", "left")
+    bob.refresh_from_db()
+    assert not bob.is_active
+    assert "closed before" in run("close_account", "bob")
+    assert "open again" in run("close_account", "bob", "--open")
+    bob.refresh_from_db()
+    assert bob.is_active
+    with pytest.raises(CommandError, match="no account named nina"):
+        run("close_account", "nina")
+    with pytest.raises(CommandError, match="Parcel support"):
+        run("close_account", "alice")
+
+
 @pytest.fixture
 def judged(project: Project, bob: User, lea: User) -> Project:
     """One of everything that verify looks at, as it should be."""

@@ -1,0 +1,38 @@
+"""One's own account: name, password, second factor, sign-ins, sessions."""
+
+from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
+from django.contrib.auth.decorators import login_required
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotate.access import SignedInRequest
+from annotate.forms.accounts import NameForm
+from annotate.models import User
+from annotate.services import accounts as service
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+@never_cache
+def account(request: SignedInRequest) -> HttpResponse:
+    # The form writes into the row that it is bound to; the page shows the person as they are in the database.
+    form = NameForm(request.POST or None, instance=User.objects.get(pk=request.user.pk))
+    if request.method == "POST" and form.is_valid():
+        service.rename(user=request.user, **form.cleaned_data)
+        messages.success(request, _("Saved."))
+        return redirect("annotate:account")
+    return render(request, "annotate/account.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_POST
+@login_required
+def sign_out_everywhere(request: SignedInRequest) -> HttpResponse:
+    """Ends every session but this one."""
+    service.end_sessions(user=request.user, by=request.user)
+    update_session_auth_hash(request, request.user)
+    messages.success(request, _("You are signed out on every other device."))
+    return redirect("annotate:account")
