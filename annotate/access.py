@@ -6,9 +6,14 @@ A project that one is not a member of does not exist (404); a page above one's r
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Membership, Role, User
 
+_FOR = {
+    Role.OWNER: _("This page is for the project's owners."),
+    Role.LEAD: _("This page is for the project's leads."),
+}
 # Each role may do what the ones after it may.
 _RANK = {Role.OWNER: 0, Role.LEAD: 1, Role.ANNOTATOR: 2}
 
@@ -31,7 +36,7 @@ def membership_for(user: User | AnonymousUser, project_id: int, *, role: Role = 
     if membership is None:
         raise Http404("There is no such project, or you are not a member of it.")
     if not may(membership, role):
-        raise PermissionDenied(f"This page is for the project's {role.label.lower()}s.")
+        raise PermissionDenied(_FOR[role])
     return membership
 
 

@@ -26,27 +26,35 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 from annotate.records import Message
+from annotate.said import Said
 
 Format = Literal["jsonl", "csv"]
 
 # Why a row is skipped, in words for a summary. `duplicate` is told apart by who keeps the rows.
-SKIP_REASONS: dict[str, str] = {
-    "json": "not valid JSON",
-    "csv": "not valid CSV",
-    "encoding": "not UTF-8",
-    "shape": "no prompt in it",
-    "roles": "roles wrong or out of order",
-    "not_text": "something that is not text",
-    "empty": "empty",
-    "too_long": "too long",
-    "characters": "characters that cannot be stored",
-    "duplicate": "already there",
+SKIP_REASONS: dict[str, Said] = {
+    "json": Said("not valid JSON"),
+    "csv": Said("not valid CSV"),
+    "encoding": Said("not UTF-8"),
+    "shape": Said("no prompt in it"),
+    "roles": Said("roles wrong or out of order"),
+    "not_text": Said("something that is not text"),
+    "empty": Said("empty"),
+    "too_long": Said("too long"),
+    "characters": Said("characters that cannot be stored"),
+    "duplicate": Said("already there"),
 }
 
 # Nobody's metadata is nested deeper, and SQLite and Python give up at about a thousand levels.
 META_MAX_DEPTH = 20
 _OWN_KEYS = ("messages", "prompt", "turns", "system")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+# What is often uploaded instead, by its first bytes.
+_OTHER_KINDS = (
+    (b"PK", Said("a ZIP archive or a spreadsheet")),
+    (b"PAR1", Said("a Parquet file")),
+    (b"\x1f\x8b", Said("gzip")),
+)
 
 # csv's own limit of 131,072 characters is below what a prompt may have. The setting is the interpreter's, so it is set
 # once to a value that every caller can live with; `_Lines` bounds memory.
@@ -58,9 +66,10 @@ class PromptFileError(ValueError):
 
 
 class _RowError(Exception):
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: Said) -> None:
         super().__init__(message)
         self.reason = reason
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ class Problem:
 
     row: int
     reason: str
-    message: str
+    message: Said
 
 
 def messages_sha256(messages: list[Message]) -> str:
@@ -113,11 +122,11 @@ def read_prompts(file: BinaryIO, *, format: Format, max_chars: int) -> Iterator[
     """
     start = file.read(4)
     file.seek(0)
-    for magic, kind in ((b"PK", "a ZIP archive or a spreadsheet"), (b"PAR1", "a Parquet file"), (b"\x1f\x8b", "gzip")):
+    for magic, kind in _OTHER_KINDS:
         if start.startswith(magic):
-            raise PromptFileError(f"This is {kind}. Give the rows as plain JSON lines or CSV.")
+            raise PromptFileError(Said("This is %(kind)s. Give the rows as plain JSON lines or CSV.", kind=kind))
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise PromptFileError("This file is UTF-16. Save it as UTF-8 and try again.")
+        raise PromptFileError(Said("This file is UTF-16. Save it as UTF-8 and try again."))
     rows = _csv_rows if format == "csv" else _json_rows
     yield from rows(file, max_chars=max_chars)
 
@@ -138,33 +147,34 @@ def _json_rows(file: BinaryIO, *, max_chars: int) -> Iterator[PromptRow | Proble
         if len(line) > cap:
             while not line.endswith(b"\n") and (line := file.readline(64 * 1024)):
                 pass
-            yield Problem(number, "too_long", f"The line is longer than {cap:,} bytes.")
+            yield Problem(number, "too_long", Said("The line is longer than %(bytes)s bytes.", bytes=cap))
             continue
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
             if line.strip() == b"[":
-                raise PromptFileError("This is one JSON array. Write one object per line: jq -c '.[]' file.json")
+                raise PromptFileError(Said("This is one JSON array. Write one object per line: jq -c '.[]' file.json"))
         if not line.strip():
             continue
         try:
             messages, meta = _read_object(_json(line), max_chars=max_chars)
             yield PromptRow(number, messages, messages_sha256(messages), meta)
         except _RowError as error:
-            yield Problem(number, error.reason, str(error))
+            yield Problem(number, error.reason, error.message)
 
 
 def _json(line: bytes) -> Any:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        raise _RowError("encoding", f"Byte {error.start + 1} is not UTF-8. Save the file as UTF-8.") from error
+        sentence = Said("Byte %(place)s is not UTF-8. Save the file as UTF-8.", place=error.start + 1)
+        raise _RowError("encoding", sentence) from error
     try:
         return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
-        raise _RowError("json", "The JSON is nested too deeply.") from error
+        raise _RowError("json", Said("The JSON is nested too deeply.")) from error
     except ValueError as error:
         detail = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise _RowError("json", f"This is not valid JSON: {detail}.") from error
+        raise _RowError("json", Said("This is not valid JSON: %(detail)s.", detail=detail)) from error
 
 
 def _no_constant(name: str) -> float:
@@ -180,7 +190,7 @@ def _finite(text: str) -> float:
 
 def _read_object(value: Any, *, max_chars: int) -> tuple[list[Message], dict[str, Any]]:
     if not isinstance(value, dict):
-        raise _RowError("shape", "The line holds no JSON object with messages, prompt or turns.")
+        raise _RowError("shape", Said("The line holds no JSON object with messages, prompt or turns."))
     given = {key: value[key] for key in _OWN_KEYS if value.get(key) is not None}
     meta = {key: entry for key, entry in value.items() if key not in _OWN_KEYS}
     if "messages" in given:
@@ -192,12 +202,12 @@ def _read_object(value: Any, *, max_chars: int) -> tuple[list[Message], dict[str
     elif "turns" in given:
         turns = given["turns"]
         if not isinstance(turns, list) or not turns:
-            raise _RowError("shape", "turns must be a list with at least one text.")
+            raise _RowError("shape", Said("turns must be a list with at least one text."))
         messages = _with_system(given.get("system"), turns[0])
         if len(turns) > 1:
             meta["later_turns"] = turns[1:]
     else:
-        raise _RowError("shape", "The row has neither messages, nor prompt, nor turns.")
+        raise _RowError("shape", Said("The row has neither messages, nor prompt, nor turns."))
     _check_meta(meta)
     return _check_messages(messages, max_chars=max_chars), meta
 
@@ -230,8 +240,12 @@ class _Lines:
             self._left -= len(line)
             if self._left < 0:
                 raise PromptFileError(
-                    f'Row {self.record} is longer than {self._cap:,} bytes. Is a quote (") left open in it? '
-                    "Nothing was imported."
+                    Said(
+                        'Row %(row)s is longer than %(bytes)s bytes. Is a quote (") left open in it? '
+                        "Nothing was imported.",
+                        row=self.record,
+                        bytes=self._cap,
+                    )
                 )
             # Bytes that are not UTF-8 become lone surrogates, which text from a CSV file cannot hold otherwise.
             yield line.decode(errors="surrogateescape")
@@ -251,7 +265,8 @@ def _csv_rows(file: BinaryIO, *, max_chars: int) -> Iterator[PromptRow | Problem
         except StopIteration:
             return
         except csv.Error as error:
-            yield Problem(lines.record, "csv", f'This is not valid CSV: {error}. Is a quote (") left open?')
+            sentence = Said('This is not valid CSV: %(detail)s. Is a quote (") left open?', detail=str(error))
+            yield Problem(lines.record, "csv", sentence)
             continue
         if not any(cell.strip() for cell in cells):
             continue
@@ -259,12 +274,12 @@ def _csv_rows(file: BinaryIO, *, max_chars: int) -> Iterator[PromptRow | Problem
             messages, meta = _read_cells(header, cells, max_chars=max_chars)
             yield PromptRow(lines.record, messages, messages_sha256(messages), meta)
         except _RowError as error:
-            yield Problem(lines.record, error.reason, str(error))
+            yield Problem(lines.record, error.reason, error.message)
 
 
 def _header(line: str) -> tuple[list[str], str]:
     if _SURROGATE.search(line):
-        raise PromptFileError("The CSV header is not UTF-8. Save the file as UTF-8 and try again.")
+        raise PromptFileError(Said("The CSV header is not UTF-8. Save the file as UTF-8 and try again."))
     for delimiter in (",", ";", "\t"):
         try:
             names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
@@ -273,16 +288,23 @@ def _header(line: str) -> tuple[list[str], str]:
         plain = [name.casefold() for name in names]
         if "prompt" in plain:
             if len(set(plain)) != len(plain):
-                raise PromptFileError("The CSV header names a column twice. Give every column a name of its own.")
+                raise PromptFileError(Said("The CSV header names a column twice. Give every column a name of its own."))
             return [name.casefold() if name.casefold() in _OWN_KEYS else name for name in names], delimiter
-    raise PromptFileError('The first line of a CSV file must be a header with a column named "prompt".')
+    raise PromptFileError(Said('The first line of a CSV file must be a header with a column named "prompt".'))
 
 
 def _read_cells(header: list[str], cells: list[str], *, max_chars: int) -> tuple[list[Message], dict[str, Any]]:
     if any(_SURROGATE.search(cell) for cell in cells):
-        raise _RowError("encoding", "The row is not UTF-8. Save the file as UTF-8.")
+        raise _RowError("encoding", Said("The row is not UTF-8. Save the file as UTF-8."))
     if len(cells) > len(header):
-        raise _RowError("csv", f"The row has {len(cells)} values, the header names {len(header)} columns.")
+        raise _RowError(
+            "csv",
+            Said(
+                "The row has %(values)s values, the header names %(columns)s columns.",
+                values=len(cells),
+                columns=len(header),
+            ),
+        )
     values = dict(zip(header, cells, strict=False))
     meta = {name: cell for name, cell in values.items() if name and cell and name not in ("prompt", "system")}
     _check_meta(meta)
@@ -295,23 +317,26 @@ def _read_cells(header: list[str], cells: list[str], *, max_chars: int) -> tuple
 
 def _check_messages(value: Any, *, max_chars: int) -> list[Message]:
     if not isinstance(value, list) or not value:
-        raise _RowError("shape", "messages must be a list with at least one message.")
+        raise _RowError("shape", Said("messages must be a list with at least one message."))
     messages: list[Message] = []
     length = 0
     for place, message in enumerate(value, start=1):
         if not isinstance(message, dict):
-            raise _RowError("shape", f"Message {place} is no object with role and content.")
+            raise _RowError("shape", Said("Message %(place)s is no object with role and content.", place=place))
         role, content = message.get("role"), message.get("content")
         if not isinstance(content, str):
-            raise _RowError("not_text", f"The content of message {place} is not text.")
-        _check_characters(content, f"Message {place}")
+            raise _RowError("not_text", Said("The content of message %(place)s is not text.", place=place))
+        _check_characters(content, Said("Message %(place)s", place=place))
         if not content.strip():
-            raise _RowError("empty", f"Message {place} is empty.")
+            raise _RowError("empty", Said("Message %(place)s is empty.", place=place))
         length += len(content)
         messages.append({"role": role if isinstance(role, str) else "", "content": content})
     _check_roles([message["role"] for message in messages])
     if length > max_chars:
-        raise _RowError("too_long", f"The prompt has {length:,} characters; at most {max_chars:,} are allowed.")
+        raise _RowError(
+            "too_long",
+            Said("The prompt has %(length)s characters; at most %(most)s are allowed.", length=length, most=max_chars),
+        )
     return messages
 
 
@@ -323,28 +348,38 @@ def _check_roles(roles: list[str]) -> None:
             number = place + 1 + len(roles) - len(turns)
             raise _RowError(
                 "roles",
-                f"Message {number} is by {role[:40]!r} where {expected!r} must speak: "
-                "perhaps a system message, then user and assistant in turn.",
+                Said(
+                    "Message %(number)s is by “%(role)s” where “%(expected)s” must speak: perhaps a system message, "
+                    "then user and assistant in turn.",
+                    number=number,
+                    role=role[:40],
+                    expected=expected,
+                ),
             )
     if len(turns) % 2 == 0:
-        raise _RowError("roles", "The last message must be the user's: it is what wants an answer.")
+        raise _RowError("roles", Said("The last message must be the user's: it is what wants an answer."))
 
 
-def _check_characters(text: str, where: str) -> None:
+def _check_characters(text: str, where: Said) -> None:
     if "\0" in text:
-        raise _RowError("characters", f"{where} holds a NUL character.")
+        raise _RowError("characters", Said("%(where)s holds a NUL character.", where=where))
     if _SURROGATE.search(text):
-        raise _RowError("characters", f"{where} holds half of a surrogate pair, which is no character.")
+        raise _RowError(
+            "characters", Said("%(where)s holds half of a surrogate pair, which is no character.", where=where)
+        )
 
 
 def _check_meta(value: Any, depth: int = 0) -> None:
     if depth > META_MAX_DEPTH:
-        raise _RowError("json", f"The fields beside the prompt are nested deeper than {META_MAX_DEPTH} levels.")
+        raise _RowError(
+            "json",
+            Said("The fields beside the prompt are nested deeper than %(levels)s levels.", levels=META_MAX_DEPTH),
+        )
     if isinstance(value, str):
-        _check_characters(value, "A field beside the prompt")
+        _check_characters(value, Said("A field beside the prompt"))
     elif isinstance(value, dict):
         for key, entry in value.items():
-            _check_characters(key, "The name of a field")
+            _check_characters(key, Said("The name of a field"))
             _check_meta(entry, depth + 1)
     elif isinstance(value, list):
         for entry in value:

@@ -7,6 +7,7 @@ from django import forms
 from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
 
+from annotate.telling import told
 from training.engine.spec import DPO_LOSSES, KTO_LOSSES, SCHEDULERS, SpecError
 from training.models import Loop, Method, Reference
 
@@ -148,7 +149,7 @@ class RunForm(forms.Form):
         for name in self.ABSENT[method]:
             del self.fields[name]
         losses = KTO_LOSSES if method == Method.KTO else DPO_LOSSES
-        choices = [(name, f"{name}: {about}") for name, about in losses.items()]
+        choices = [(name, f"{name}: {told(about)}") for name, about in losses.items()]
         if method == Method.KTO:
             self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=choices)
             self.initial["loss_type"] = settings["loss_type"][0]
@@ -188,10 +189,11 @@ class RunForm(forms.Form):
     def refuse(self, error: SpecError) -> None:
         """Shows what the engine's spec refused, each beside its field."""
         for name, problem in error.problems.items():
+            said = told(problem)
             if name in self.fields:
-                self.add_error(name, problem[:1].upper() + problem[1:] + ".")
+                self.add_error(name, said[:1].upper() + said[1:] + ".")
             else:
-                self.add_error(None, f"{name}: {problem}.")
+                self.add_error(None, f"{name}: {said}.")
 
 
 class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' ModelForm is generic, Django's is not.

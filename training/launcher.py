@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from annotate.said import Said
 from training.engine import rundir
 
 logger = logging.getLogger(__name__)
@@ -153,8 +154,8 @@ def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -
             size, alive_at = grown, now
         if now - alive_at > watch.stall_seconds:
             _kill_group(process)
-            minutes = watch.stall_seconds / 60
-            return Ending("stalled", detail=f"No sign of progress for {minutes:.3g} minutes.")
+            minutes = float(f"{watch.stall_seconds / 60:.3g}")
+            return Ending("stalled", detail=Said("No sign of progress for %(minutes)s minutes.", minutes=minutes))
         if now > kill_at:
             _kill_group(process)
             return _ending(process, folder, stopping)
@@ -170,14 +171,16 @@ def _ending(process: "subprocess.Popen[bytes]", folder: Path, stopping: Literal[
     if result is not None:
         # Cancelled by somebody else: a signal from outside, or the stop file.
         return Ending("stopped", result)
-    return Ending("crashed", detail=f"{_how(process.returncode)} {last_words(folder)}".strip())
+    how, log = _how(process.returncode), last_words(folder)
+    return Ending("crashed", detail=Said("%(what)s %(log)s", what=how, log=log) if log else how)
 
 
-def _how(code: int) -> str:
+def _how(code: int) -> Said:
+    if -code == signal.SIGKILL:
+        return Said("The engine was killed by SIGKILL. The system may have run out of memory.")
     if code < 0:
-        hint = " The system may have run out of memory." if -code == signal.SIGKILL else ""
-        return f"The engine was killed by {signal.Signals(-code).name}.{hint}"
-    return f"The engine ended with exit code {code} and no result."
+        return Said("The engine was killed by %(signal)s.", signal=signal.Signals(-code).name)
+    return Said("The engine ended with exit code %(code)s and no result.", code=code)
 
 
 def last_words(folder: Path, *, limit: int = 600) -> str:

@@ -1,4 +1,4 @@
-"""PURE: what a project's loop does next, and why. Facts in, one decision with a sentence for people out.
+"""PURE: what a project's loop does next, and why. Facts in, one decision with a sentence (``Said``) for people out.
 
 Knows nothing of the database, of Celery, or of the time of day: the clock is one of the facts. The tick gathers facts,
 asks ``decide``, acts, and asks again until the answer is to wait.
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
+
+from annotate.said import Clock, Said, counted
 
 Action = Literal["wait", "sample", "train", "score"]
 
@@ -66,7 +68,7 @@ class LoopFacts:
 @dataclass(frozen=True, slots=True)
 class Decision:
     action: Action
-    reason: str
+    reason: Said
 
 
 def decide(facts: LoopFacts) -> Decision:  # noqa: PLR0911  (a ladder of cases, read from the top)
@@ -77,15 +79,16 @@ def decide(facts: LoopFacts) -> Decision:  # noqa: PLR0911  (a ladder of cases, 
     """
     run = facts.run
     if run and run.state == "scoring" and not run.scoring_job:
-        return Decision("score", f"training run {run.number} made a policy: scoring it")
+        return Decision("score", Said("training run %(run)s made a policy: scoring it", run=run.number))
     if facts.paused:
-        return Decision("wait", _run_in_words(run) if run else "paused: nothing starts by itself")
+        return Decision("wait", _run_in_words(run) if run else Said("paused: nothing starts by itself"))
     if facts.train_prompts == 0:
-        return Decision("wait", "waiting: import prompts to begin")
+        return Decision("wait", Said("waiting: import prompts to begin"))
     if facts.obstacle:
-        return Decision("wait", f"waiting: {facts.obstacle}")
+        return Decision("wait", Said("waiting: %(why)s", why=facts.obstacle))
     if facts.open_items < facts.queue_target and not facts.sampling and not _sampling_rests(facts):
-        return Decision("sample", f"queue low: {facts.open_items} of {facts.queue_target} open items")
+        low = Said("queue low: %(open)s of %(target)s open items", open=facts.open_items, target=facts.queue_target)
+        return Decision("sample", low)
     if run:
         return Decision("wait", _run_in_words(run))
     if (why := _due(facts)) is not None:
@@ -98,52 +101,59 @@ def _sampling_rests(facts: LoopFacts) -> bool:
     return last is not None and last.made == 0 and facts.now < last.ended_at + RETRY_SAMPLING_AFTER
 
 
-def _run_in_words(run: ActiveRun) -> str:
+def _run_in_words(run: ActiveRun) -> Said:
     if run.state == "queued":
-        return f"training run {run.number}: waiting for a worker"
+        return Said("training run %(run)s: waiting for a worker", run=run.number)
     if run.state == "scoring":
-        return f"training run {run.number}: scoring the new policy"
+        return Said("training run %(run)s: scoring the new policy", run=run.number)
     if run.total_steps:
-        return f"training run {run.number}: step {run.step} of {run.total_steps}"
-    return f"training run {run.number}: starting"
+        return Said(
+            "training run %(run)s: step %(step)s of %(steps)s", run=run.number, step=run.step, steps=run.total_steps
+        )
+    return Said("training run %(run)s: starting", run=run.number)
 
 
-def _due(facts: LoopFacts) -> str | None:
+def _due(facts: LoopFacts) -> Said | None:
     """Why a round starts now, or None."""
     if facts.train_after is not None and facts.new_judgments >= facts.train_after:
-        return f"{facts.new_judgments} new judgments"
+        return _new(facts)
     if facts.train_every is not None and facts.last_round_at is not None:
         over = facts.now >= facts.last_round_at + facts.train_every
         if over and facts.new_judgments >= FEWEST_FOR_A_SCHEDULED_ROUND:
-            return f"every {_hours(facts.train_every)}: {facts.new_judgments} new judgments"
+            return Said("%(often)s: %(new)s", often=_every(facts.train_every), new=_new(facts))
     return None
 
 
-def _waiting_for(facts: LoopFacts) -> str:  # noqa: PLR0911  (likewise)
+def _waiting_for(facts: LoopFacts) -> Said:  # noqa: PLR0911  (likewise)
     if facts.sampling:
-        return f"sampling: {facts.open_items} of {facts.queue_target} open items"
+        return Said("sampling: %(open)s of %(target)s open items", open=facts.open_items, target=facts.queue_target)
     last = facts.last_sampling
     if last and facts.open_items < facts.queue_target and _sampling_rests(facts):
-        again = f"{last.ended_at + RETRY_SAMPLING_AFTER:%H:%M} UTC"
+        again = Clock(last.ended_at + RETRY_SAMPLING_AFTER)
         if last.error:
-            return f"waiting: sampling failed, trying again at {again}"
-        return f"waiting: the last sampling made nothing new, trying again at {again}"
+            return Said("waiting: sampling failed, trying again at %(time)s", time=again)
+        return Said("waiting: the last sampling made nothing new, trying again at %(time)s", time=again)
     if facts.train_after is not None:
-        return f"waiting: {facts.new_judgments} of {facts.train_after} new judgments"
+        return Said("waiting: %(new)s of %(wanted)s new judgments", new=facts.new_judgments, wanted=facts.train_after)
     if facts.train_every is not None and facts.last_round_at is not None:
         due = facts.last_round_at + facts.train_every
         if facts.now < due:
-            return f"waiting: next round at {due:%Y-%m-%d %H:%M} UTC"
-        return (
-            f"waiting: a round is due, with {facts.new_judgments} of at least "
-            f"{FEWEST_FOR_A_SCHEDULED_ROUND} new judgments"
+            return Said("waiting: next round at %(time)s", time=due)
+        return Said(
+            "waiting: a round is due, with %(new)s of at least %(wanted)s new judgments",
+            new=facts.new_judgments,
+            wanted=FEWEST_FOR_A_SCHEDULED_ROUND,
         )
-    return f"waiting: a lead starts the next round ({facts.new_judgments} new judgments)"
+    return Said("waiting: a lead starts the next round (%(new)s)", new=_new(facts))
 
 
-def _hours(span: timedelta) -> str:
+def _new(facts: LoopFacts) -> Said:
+    return counted("%(n)s new judgment", "%(n)s new judgments", n=facts.new_judgments)
+
+
+def _every(span: timedelta) -> Said:
     hours = span / timedelta(hours=1)
-    return "hour" if hours == 1 else f"{hours:g} hours"
+    return Said("every hour") if hours == 1 else Said("every %(hours)s hours", hours=hours)
 
 
 # --- Guards: may a scored policy be sampled from? ---------------------------------------------------------------------
@@ -158,7 +168,15 @@ MAX_KL_PER_RESPONSE = 60.0
 MAX_LENGTH_RATIO = 4.0
 
 
-def guards(metrics: Mapping[str, Any], previous: Mapping[str, Any]) -> list[str]:
+def _empty(share: int, limit: int) -> Said:
+    return Said("%(share)s%% empty answers, at most %(limit)s%% allowed", share=share, limit=limit)
+
+
+def _repetitive(share: int, limit: int) -> Said:
+    return Said("%(share)s%% repetitive answers, at most %(limit)s%% allowed", share=share, limit=limit)
+
+
+def guards(metrics: Mapping[str, Any], previous: Mapping[str, Any]) -> list[Said]:
     """Reasons, in sentences, why a scored policy is not sampled from; none means that it may be.
 
     ``metrics`` are the engine's score metrics of the policy, ``previous`` those of the policy it was trained from
@@ -166,26 +184,36 @@ def guards(metrics: Mapping[str, Any], previous: Mapping[str, Any]) -> list[str]
     run's doing, and refusing it would stop the loop for ever.
     """
     failures = []
-    for key, limit, what in (
-        ("empty_share", MAX_EMPTY_SHARE, "empty answers"),
-        ("repetition_share", MAX_REPETITION_SHARE, "repetitive answers"),
+    for key, limit, sentence in (
+        ("empty_share", MAX_EMPTY_SHARE, _empty),
+        ("repetition_share", MAX_REPETITION_SHARE, _repetitive),
     ):
         share = _number(metrics.get(key))
         before = _number(previous.get(key)) or 0.0
         if share is not None and share > max(limit, before):
-            failures.append(f"{share:.0%} {what}, at most {max(limit, before):.0%} allowed")
+            failures.append(sentence(round(100 * share), round(100 * max(limit, before))))
     if "kl_per_response" in metrics and metrics["kl_per_response"] is not None:
         kl = _number(metrics["kl_per_response"])
         if kl is None:
-            failures.append("the KL to the base is not a finite number")
+            failures.append(Said("the KL to the base is not a finite number"))
         elif kl > MAX_KL_PER_RESPONSE:
-            failures.append(f"KL to the base {kl:.1f} nats per answer, at most {MAX_KL_PER_RESPONSE:g} allowed")
+            failures.append(
+                Said(
+                    "KL to the base %(kl)s nats per answer, at most %(limit)s allowed",
+                    kl=round(kl, 1),
+                    limit=MAX_KL_PER_RESPONSE,
+                )
+            )
     length, base = _number(metrics.get("mean_tokens")), _number(metrics.get("mean_tokens_base"))
     if length is not None and base:
         ratio = length / base
         if ratio > MAX_LENGTH_RATIO or ratio < 1 / MAX_LENGTH_RATIO:
             failures.append(
-                f"answers {ratio:.2g} times as long as the base's, at most {MAX_LENGTH_RATIO:g} times allowed"
+                Said(
+                    "answers %(ratio)s times as long as the base's, at most %(limit)s times allowed",
+                    ratio=float(f"{ratio:.2g}"),
+                    limit=MAX_LENGTH_RATIO,
+                )
             )
     return failures
 

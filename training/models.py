@@ -10,9 +10,11 @@ from typing import ClassVar
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Author, Judgment, Project, Rating, User
+from annotate.models.said import SaidField
 
 
 class Method(models.TextChoices):
@@ -82,7 +84,7 @@ class Loop(models.Model):
 
     # What the tick last decided and why, in a sentence.
     decision = models.CharField(max_length=20, blank=True)
-    reason = models.CharField(max_length=300, blank=True)
+    reason = SaidField(blank=True)
     decided_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -142,7 +144,7 @@ class Policy(models.Model):
         ]
 
     def __str__(self) -> str:
-        return "base" if self.number == 0 else f"policy {self.number}"
+        return gettext("base") if self.number == 0 else gettext("policy %(number)s") % {"number": self.number}
 
 
 class Snapshot(models.Model):
@@ -229,9 +231,9 @@ class Run(models.Model):
     latest = models.JSONField(default=dict, blank=True)
     result = models.JSONField(default=dict, blank=True)
     code = models.CharField(max_length=40, blank=True)
-    message = models.TextField(blank=True)
+    message = SaidField(blank=True)
     # Why it started: "Lea pressed Start", "50 new judgments".
-    reason = models.CharField(max_length=300, blank=True)
+    reason = SaidField(blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -300,7 +302,7 @@ class Job(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     rung_at = models.DateTimeField(null=True, blank=True)
-    error = models.TextField(blank=True)
+    error = SaidField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)

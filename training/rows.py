@@ -14,23 +14,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from annotate.records import JudgmentRecord, Pair, RatingRecord
+from annotate.said import Said
 
 Kind = Literal["judgment", "rating"]
 Row = dict[str, Any]
 
 # Why a decision makes no row, in words that a lead reads in the accounting of a run.
-SKIP_REASONS: dict[str, str] = {
-    "tie": "judged a tie",
-    "both_bad": "both answers judged bad",
-    "skip": "skipped by the annotator",
-    "reserved": "on a reserved prompt: kept to measure the policies",
-    "duel": "part of a duel: kept to compare policies",
-    "gold": "a gold question: its answer was known",
-    "recheck": "a repeated question: kept to measure consistency",
-    "empty": "an answer is empty",
-    "identical": "the two answers are the same",
-    "no_messages": "the prompt is empty",
-    "needs_pairs": "a single rating: DPO learns from pairs",
+SKIP_REASONS: dict[str, Said] = {
+    "tie": Said("judged a tie"),
+    "both_bad": Said("both answers judged bad"),
+    "skip": Said("skipped by the annotator"),
+    "reserved": Said("on a reserved prompt: kept to measure the policies"),
+    "duel": Said("part of a duel: kept to compare policies"),
+    "gold": Said("a gold question: its answer was known"),
+    "recheck": Said("a repeated question: kept to measure consistency"),
+    "empty": Said("an answer is empty"),
+    "identical": Said("the two answers are the same"),
+    "no_messages": Said("the prompt is empty"),
+    "needs_pairs": Said("a single rating: DPO learns from pairs"),
 }
 
 
@@ -161,22 +162,26 @@ def _rating_skip(rating: RatingRecord) -> str:
 
 
 def shortcoming(method: str, made: Rows, *, min_rows: int) -> str:
-    """Why these rows cannot be trained on, in sentences that say what to do; empty when they can."""
+    """Why these rows cannot be trained on, in sentences that say what to do (``Said``); empty when they can."""
     if len(made.rows) < min_rows:
-        missing = min_rows - len(made.rows)
-        left_out = made.skipped
-        because = ""
-        if left_out:
-            counts = ", ".join(f"{count} {SKIP_REASONS[reason]}" for reason, count in left_out.most_common(3))
-            because = f" Left out: {counts}."
-        return (
-            f"Too few rows to train on: {len(made.rows)} of at least {min_rows}.{because} "
-            f"Judge at least {missing} more, or lower “Fewest rows” below."
+        left_out = [
+            Said("%(count)s %(reason)s", count=count, reason=SKIP_REASONS[reason])
+            for reason, count in made.skipped.most_common(3)
+        ]
+        return Said(
+            "Too few rows to train on: %(rows)s of at least %(least)s.%(left_out)s Judge at least %(missing)s more, or "
+            "lower “Fewest rows” below.",
+            rows=len(made.rows),
+            least=min_rows,
+            left_out=Said(" Left out: %(counts)s.", counts=left_out) if left_out else "",
+            missing=min_rows - len(made.rows),
         )
     if method == "kto":
         labels = Counter(bool(row["label"]) for row in made.rows)
         if not labels[True]:
-            return "KTO needs good and bad answers, and every answer so far is bad. Rate some answers up first."
+            return Said("KTO needs good and bad answers, and every answer so far is bad. Rate some answers up first.")
         if not labels[False]:
-            return "KTO needs good and bad answers, and every answer so far is good. Rate some answers down first."
+            return Said(
+                "KTO needs good and bad answers, and every answer so far is good. Rate some answers down first."
+            )
     return ""

@@ -10,6 +10,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from annotate.models.said import SaidField
+
 
 def new_pseudonym() -> str:
     """A short random name that stands for a person in every export, so that no export ever needs the real one."""
@@ -135,7 +137,7 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     # Set while a lead keeps this person from judging; the reason is shown to both.
     paused_at = models.DateTimeField(null=True, blank=True)
-    paused_reason = models.CharField(max_length=200, blank=True)
+    paused_reason = SaidField(blank=True)
     # The lead who paused them; null when a limit of the project did.
     paused_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     # When somebody last let them judge again: limits look only at what was judged since.

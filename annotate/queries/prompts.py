@@ -8,6 +8,7 @@ from django.db.models.functions import Cast
 
 from annotate.models import Project, Prompt, PromptImport
 from annotate.prompt_files import SKIP_REASONS
+from annotate.telling import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,4 @@ def later_turns_in(prompt_import: PromptImport) -> int:
 def skipped_in_words(prompt_import: PromptImport) -> list[tuple[str, int]]:
     """Reason and count of the rows that were skipped, most frequent first."""
     counts = sorted(prompt_import.skipped.items(), key=lambda item: (-item[1], item[0]))
-    return [(SKIP_REASONS[reason], count) for reason, count in counts]
+    return [(told(SKIP_REASONS[reason]), count) for reason, count in counts]

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.utils.translation import gettext as _
 
 from annotate.models import Choice, Comparison, Judgment, Project, Slot, User, Verdict
 from annotate.services.audit import record_deed
@@ -29,11 +30,11 @@ def make_gold(*, comparison: Comparison, expected: str, actor: User) -> Comparis
     The comparison itself stays what it was. Everyone is asked the gold question once, at the project's gold share.
     """
     if expected not in (Verdict.FIRST, Verdict.SECOND, Verdict.TIE, Verdict.BOTH_BAD):
-        raise NotGoldError("The known answer must be one of the two responses, a tie, or both bad.")
+        raise NotGoldError(_("The known answer must be one of the two responses, a tie, or both bad."))
     if Comparison.objects.filter(
         project=comparison.project_id, purpose=Comparison.Purpose.GOLD, first=comparison.first, second=comparison.second
     ).exists():
-        raise NotGoldError("This pair is a gold question already.")
+        raise NotGoldError(_("This pair is a gold question already."))
     gold = Comparison.objects.create(
         project_id=comparison.project_id,
         prompt_id=comparison.prompt_id,

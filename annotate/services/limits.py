@@ -4,11 +4,11 @@ from datetime import datetime
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils.translation import gettext as _
 
 from annotate.models import Choice, Comparison, Judgment, Membership, Project, Rating, User
 from annotate.queries.projects import midnight
 from annotate.queries.quality import label_of
+from annotate.said import Said
 from annotate.services.audit import record_deed
 from annotate.stats.intervals import Share, wilson
 
@@ -63,8 +63,9 @@ def _beyond_gold(project: Project, membership: Membership) -> str:
     share = wilson(sum(answers), len(answers))
     if share.n < project.pause_after or share.high is None or 100 * share.high >= limit:
         return ""
-    return _("%(hits)d of %(n)d gold questions right (%(low)d–%(high)d%%); the limit is %(limit)d%%.") % _figures(
-        share, limit
+    return Said(
+        "%(hits)s of %(n)s gold questions right (%(low)s–%(high)s%%); the limit is %(limit)s%%.",
+        **_figures(share, limit),
     )
 
 
@@ -77,9 +78,11 @@ def _beyond_fast(project: Project, membership: Membership) -> str:
     share = wilson(sum(fast), len(fast))
     if share.n < project.pause_after or share.low is None or 100 * share.low <= limit:
         return ""
-    return _(
-        "%(hits)d of %(n)d judgments took under %(seconds)g seconds (%(low)d–%(high)d%%); the limit is %(limit)d%%."
-    ) % (_figures(share, limit) | {"seconds": project.fast_seconds})
+    return Said(
+        "%(hits)s of %(n)s judgments took under %(seconds)s seconds (%(low)s–%(high)s%%); the limit is %(limit)s%%.",
+        seconds=float(project.fast_seconds),
+        **_figures(share, limit),
+    )
 
 
 def _since_resumed(membership: Membership) -> QuerySet[Judgment]:
@@ -95,7 +98,7 @@ def _since_resumed(membership: Membership) -> QuerySet[Judgment]:
     return made.order_by("-created_at")
 
 
-def _figures(share: Share, limit: int) -> dict[str, float]:
+def _figures(share: Share, limit: int) -> dict[str, int]:
     low, high = (100 * (bound or 0) for bound in (share.low, share.high))
     return {"hits": share.hits, "n": share.n, "low": round(low), "high": round(high), "limit": limit}
 

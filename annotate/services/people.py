@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotate.models import Invite, Membership, Project, Role, Slot, User
 from annotate.services.audit import record_deed
@@ -50,7 +51,7 @@ def create_invite(*, by: Membership, role: str, note: str = "", days: int = 7) -
 def revoke_invite(*, by: Membership, invite: Invite) -> bool:
     """Makes the link useless. False when it was used or revoked before."""
     if invite.role == Role.OWNER and by.role != Role.OWNER:
-        raise NotAllowedError("Only an owner can revoke an owner's invite.")
+        raise NotAllowedError(_("Only an owner can revoke an owner's invite."))
     done = Invite.objects.filter(
         pk=invite.pk, project=by.project, used_at__isnull=True, revoked_at__isnull=True
     ).update(revoked_at=timezone.now())
@@ -115,7 +116,7 @@ def change_role(*, by: Membership, member: Membership, role: str) -> None:
     _check_role(by, role)
     _keep_an_owner(member)
     if Membership.objects.filter(pk=member.pk, role=member.role).update(role=role) != 1:
-        raise NotAllowedError("Someone else changed this person's role just now. Look again.")
+        raise NotAllowedError(_("Someone else changed this person's role just now. Look again."))
     before, member.role = member.role, role
     revoked = _revoke_invites(member, keep=roles_given_by(member) if member.leads else [])
     _record(by, member, "member.role_changed", before=before, after=role, invites_revoked=revoked)
@@ -148,7 +149,7 @@ def change_quota(*, by: Membership, member: Membership, daily_quota: int | None)
     """The most judgments and ratings that the person may make here in a day; None: as many as they like."""
     _check_may_change(by, member)
     if daily_quota is not None and daily_quota < 1:
-        raise ValueError("A quota is at least 1; pause somebody who shall not judge at all.")
+        raise ValueError(_("A quota is at least 1; pause somebody who shall not judge at all."))
     changed = Membership.objects.filter(pk=member.pk).exclude(daily_quota=daily_quota).update(daily_quota=daily_quota)
     if changed:
         _record(by, member, "member.quota_changed", daily_quota=daily_quota)
@@ -183,12 +184,12 @@ def add_member(*, project: Project, user: User, role: str, actor: User | None) -
 
 def _check_may_change(by: Membership, member: Membership) -> None:
     if member.project_id != by.project_id or not may_change(by, member):
-        raise NotAllowedError("Only an owner can change an owner.")
+        raise NotAllowedError(_("Only an owner can change an owner."))
 
 
 def _check_role(by: Membership, role: str) -> None:
     if not by.leads or role not in roles_given_by(by):
-        raise NotAllowedError("You cannot give a role above your own.")
+        raise NotAllowedError(_("You cannot give a role above your own."))
 
 
 def _keep_an_owner(member: Membership) -> None:
@@ -201,7 +202,7 @@ def _keep_an_owner(member: Membership) -> None:
         .filter(project_id=member.project_id, role=Role.OWNER, user__is_active=True)
     )
     if [owner.pk for owner in owners.order_by("pk")] == [member.pk]:
-        raise NotAllowedError("A project needs an owner. Make somebody else an owner first.")
+        raise NotAllowedError(_("A project needs an owner. Make somebody else an owner first."))
 
 
 def _revoke_invites(member: Membership, *, keep: list[Role]) -> int:

@@ -12,6 +12,7 @@ from django.db import transaction
 
 from annotate.models import Project, Prompt, PromptImport, User
 from annotate.prompt_files import Format, Problem, PromptFileError, PromptRow, read_prompts, split_for
+from annotate.said import Said, packed
 from annotate.services.audit import record_deed
 
 # Bounds how long the inserting transaction keeps SQLite's other writers waiting (9 s measured; they give up after 20).
@@ -81,7 +82,15 @@ class _Problems:
 
     def shown(self) -> list[dict[str, object]]:
         first = sorted(self._kept, key=lambda problem: problem.row)[:PROBLEMS_KEPT]
-        return [{"row": problem.row, "reason": problem.reason, "message": problem.message} for problem in first]
+        return [
+            {
+                "row": problem.row,
+                "reason": problem.reason,
+                "message": str(problem.message),
+                "said": packed(problem.message),
+            }
+            for problem in first
+        ]
 
 
 def _stage(file: BinaryIO, format: Format, staged: IO[str]) -> tuple[int, _Problems]:  # noqa: A002
@@ -91,13 +100,15 @@ def _stage(file: BinaryIO, format: Format, staged: IO[str]) -> tuple[int, _Probl
     for row in read_prompts(file, format=format, max_chars=settings.PROMPT_MAX_CHARS):
         rows += 1
         if rows > MAX_ROWS:
-            raise PromptFileError(f"The file has more than {MAX_ROWS:,} rows. Split it and import the parts.")
+            raise PromptFileError(
+                Said("The file has more than %(rows)s rows. Split it and import the parts.", rows=MAX_ROWS)
+            )
         if isinstance(row, Problem):
             problems.add(row)
             continue
         first = seen.setdefault(bytes.fromhex(row.sha256), row.row)
         if first != row.row:
-            problems.add(Problem(row.row, "duplicate", f"The same prompt as in row {first}."))
+            problems.add(Problem(row.row, "duplicate", Said("The same prompt as in row %(row)s.", row=first)))
             continue
         json.dump([row.row, row.messages, row.sha256, row.meta], staged, ensure_ascii=False)
         staged.write("\n")
@@ -115,7 +126,7 @@ def _insert(staged: IO[str], prompt_import: PromptImport, problems: _Problems) -
         there = set(project.prompts.filter(sha256__in=hashes).order_by().values_list("sha256", flat=True))
         for row in batch:
             if row.sha256 in there:
-                problems.add(Problem(row.row, "duplicate", "The project has this prompt from an earlier import."))
+                problems.add(Problem(row.row, "duplicate", Said("The project has this prompt from an earlier import.")))
         made = [
             Prompt(
                 project=project,

@@ -6,6 +6,7 @@ from typing import TypeVar
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from annotate.models import (
     Adjudication,
@@ -106,9 +107,9 @@ def retract(
     The rows stay, with what retracted them. Policies that were trained on them are found by their snapshots.
     """
     if not reason.strip():
-        raise ValueError("Say why: the reason is kept with the retraction.")
+        raise ValueError(_("Say why: the reason is kept with the retraction."))
     if annotator is None and since is None and until is None:
-        raise ValueError("Choose a person, a period, or both.")
+        raise ValueError(_("Choose a person, a period, or both."))
     # Changes of mind take the same lock: without it one that is saved at this moment would slip through.
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     retraction = Retraction.objects.create(
@@ -120,7 +121,7 @@ def retract(
         "ratings": _matching(Rating.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
     }
     if not any(counts.values()):
-        raise NothingToRetractError("Nobody judged anything that matches, or it is retracted already.")
+        raise NothingToRetractError(_("Nobody judged anything that matches, or it is retracted already."))
     Retraction.objects.filter(pk=retraction.pk).update(**counts)
     retraction.refresh_from_db()
     record_deed(project=project, actor=actor, verb="judgments.retracted", subject=str(annotator or "a period"),

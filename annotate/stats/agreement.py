@@ -13,7 +13,11 @@ import evalica
 import numpy as np
 import pandas as pd
 
+from annotate.said import Said
 from annotate.stats.intervals import Share, wilson
+
+_NO_OVERLAP = Said("No comparison was judged by two people yet. Raise the project's overlap.")
+_ALL_ALIKE = Said("Everyone gave the same label everywhere, so chance would agree as well; alpha divides by zero.")
 
 # One person's decision: (unit, annotator, label).
 Label = tuple[int, str, str | float]
@@ -32,7 +36,7 @@ class Alpha:
     high: float | None
     units: int
     labels: int
-    undefined: str = ""
+    undefined: Said | None = None
 
 
 def alpha(labels: Iterable[Label], *, distance: str = "nominal", resamples: int = 1000, seed: int = 0) -> Alpha:
@@ -47,12 +51,9 @@ def alpha(labels: Iterable[Label], *, distance: str = "nominal", resamples: int 
     shared = {unit: row for unit, row in by_unit.items() if len(row) >= 2}
     count = sum(len(row) for row in shared.values())
     if not shared:
-        return Alpha(None, None, None, 0, 0, "No comparison was judged by two people yet. Raise the project's overlap.")
+        return Alpha(None, None, None, 0, 0, _NO_OVERLAP)
     if len({label for row in shared.values() for label in row.values()}) == 1:
-        return Alpha(
-            None, None, None, len(shared), count,
-            "Everyone gave the same label everywhere, so chance would agree as well; alpha divides by zero.",
-        )  # fmt: skip
+        return Alpha(None, None, None, len(shared), count, _ALL_ALIKE)
     frame = _frame(shared)
     if len(shared) < 2:
         return Alpha(evalica.alpha(frame, distance=distance).alpha, None, None, len(shared), count)

@@ -1,7 +1,9 @@
 """Numbers of the quality pages as people read them."""
 
 from django import template
+from django.utils.formats import number_format
 
+from annotate.models import Choice
 from annotate.stats.intervals import Share
 
 register = template.Library()
@@ -24,7 +26,13 @@ def interval_width(share: Share) -> str:
 @register.filter
 def two_digits(value: float | None) -> str:
     """Alpha and its bounds: "0.67"; nothing as a dash."""
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else number_format(value, 2)
+
+
+@register.filter
+def choice(label: str) -> str:
+    """A choice (or one told by the comparison's responses) in words."""
+    return str(Choice(label).label) if label in Choice.values else label
 
 
 @register.filter

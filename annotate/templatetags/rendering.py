@@ -2,6 +2,7 @@
 
 from django import template
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
 
 from annotate.records import Message
 from annotate.rendering import render_markdown
@@ -13,6 +14,12 @@ register = template.Library()
 def markdown(text: str) -> SafeString:
     """See ``annotate.rendering``. Put it into an element of the class ``prose``."""
     return render_markdown(text, breaks=True)
+
+
+@register.filter
+def speaker(role: str) -> str:
+    """Who speaks, in the reader's language."""
+    return {"system": _("system"), "user": _("user"), "assistant": _("assistant")}.get(role, role)
 
 
 @register.filter

@@ -10,6 +10,7 @@ from annotate.models import Role
 from annotate.prompt_files import PromptFileError
 from annotate.queries.prompts import later_turns_in, prompt_counts, prompts_of, recent_imports, skipped_in_words
 from annotate.services.prompts import import_prompts
+from annotate.telling import told_error
 from annotate.uploads import was_too_large
 
 PAGE_SIZE = 25
@@ -53,7 +54,7 @@ def new_import(request: SignedInRequest, project_id: int) -> HttpResponse:
             )
             return redirect("annotate:prompt_import", project_id, done.pk)
         except PromptFileError as error:
-            form.add_error("file", str(error))
+            form.add_error("file", told_error(error))
     context = {"membership": membership, "project": membership.project, "form": form}
     return render(request, "annotate/import.html", context, status=422 if form.errors else 200)
 

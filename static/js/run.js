@@ -15,7 +15,7 @@
   let failures = 0;
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const figure = (value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(4)).toString());
+  const figure = (value) => (value === null || value === undefined ? "–" : value.toLocaleString(document.documentElement.lang, { maximumSignificantDigits: 4 }));
 
   const axis = () => ({
     stroke: () => colour("--muted"),

@@ -171,7 +171,7 @@ def test_a_sound_policy_passes_the_guards() -> None:
     [
         ({"empty_share": 0.4}, "40% empty answers"),
         ({"repetition_share": 0.6}, "60% repetitive answers"),
-        ({"kl_per_response": 158.0}, "KL to the base 158.0"),
+        ({"kl_per_response": 158.0}, "KL to the base 158 nats"),
         ({"kl_per_response": float("nan")}, "not a finite number"),
         ({"kl_per_response": "inf"}, "not a finite number"),
         ({"mean_tokens": 120.0}, "6 times as long"),

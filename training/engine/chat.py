@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -32,16 +34,16 @@ FALLBACK_CHAT_TEMPLATE = (
 WORD_JOINER = "\u2060"
 
 # Why a row was left out. Fixed phrases, so that a page can count them.
-NOT_TEXT = "not text"
-EMPTY_PROMPT = "empty prompt"
-EMPTY_ANSWER = "empty answer"
-BAD_MESSAGES = "malformed messages"
-LAST_NOT_USER = "last message is not the user's"
-NUL = "contains a NUL character"
-LONE_SURROGATE = "contains a lone surrogate"
-CONTROL_TOKEN = "contains a control token that cannot be broken up"  # noqa: S105  # not a password
-TEMPLATE_REFUSED = "refused by the model's chat template"
-PROMPT_TOO_LONG = "prompt too long"
+NOT_TEXT = Said("not text")
+EMPTY_PROMPT = Said("empty prompt")
+EMPTY_ANSWER = Said("empty answer")
+BAD_MESSAGES = Said("malformed messages")
+LAST_NOT_USER = Said("last message is not the user's")
+NUL = Said("contains a NUL character")
+LONE_SURROGATE = Said("contains a lone surrogate")
+CONTROL_TOKEN = Said("contains a control token that cannot be broken up")  # not a password
+TEMPLATE_REFUSED = Said("refused by the model's chat template")
+PROMPT_TOO_LONG = Said("prompt too long")
 
 
 class RowProblem(ValueError):  # noqa: N818  # a reason, shown as it is
@@ -77,13 +79,13 @@ def check_messages(value: object) -> list[Message]:
 
 def prepare_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Gives the tokenizer what it lacks (a padding token, a chat template) and returns a sentence for each."""
-    notes = []
+    notes: list[str] = []
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-        notes.append(f"The tokenizer has no padding token; {tokenizer.eos_token!r} is used.")
+        notes.append(Said("The tokenizer has no padding token; %(token)s is used.", token=str(tokenizer.eos_token)))
     if not tokenizer.chat_template:
         tokenizer.chat_template = FALLBACK_CHAT_TEMPLATE
-        notes.append("The model has no chat template; a plain transcript (User: / Assistant:) is used.")
+        notes.append(Said("The model has no chat template; a plain transcript (User: / Assistant:) is used."))
     return notes
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from annotate.said import Said
 from training.engine import rundir
 
 FOLDER = "checkpoints"
@@ -47,14 +48,20 @@ def newest_verified(
         try:
             recorded = rundir.verify_manifest(folder)["about"]
         except rundir.ManifestError as error:
-            warn(f"A damaged checkpoint is not used: {error}.")
+            warn(Said("A damaged checkpoint is not used: %(why)s.", why=str(error)))
             with contextlib.suppress(OSError):
                 folder.rename(folder.with_name(f"{folder.name}.damaged"))
             continue
         if recorded == dict(about):
             return step, folder
         differing = sorted(name for name in {*recorded, *about} if recorded.get(name) != about.get(name))
-        warn(f"{folder.name} belongs to another job ({', '.join(differing)} differ) and is not used.")
+        warn(
+            Said(
+                "%(checkpoint)s belongs to another job (%(fields)s differ) and is not used.",
+                checkpoint=folder.name,
+                fields=list(differing),
+            )
+        )
     return None
 
 

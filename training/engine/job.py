@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from annotate.said import Said, packed
 from training.engine import rundir
 
 # A step that takes longer than this after SIGTERM is given up: the promise is to be gone within 60 seconds.
@@ -95,7 +96,9 @@ class Job:
 
     def _give_up(self) -> None:
         """A step that does not end must not keep the device: say cancelled and leave, without a checkpoint of it."""
-        self.write_result("cancelled", "cancelled", "Cancelled in the middle of a long step; start it again to resume.")
+        self.write_result(
+            "cancelled", "cancelled", Said("Cancelled in the middle of a long step; start it again to resume.")
+        )
         os._exit(FINISHED)
 
     @property
@@ -129,10 +132,11 @@ class Job:
                     "status": status,
                     "code": code,
                     "message": message,
+                    "said": packed(message),
                     "used": self.used,
                     "skipped": self.skipped,
                     "metrics": self.metrics,
-                    "about": self.about,
+                    "about": {name: packed(value) for name, value in self.about.items()},
                     "versions": versions(),
                     "manifest_sha256": self.manifest_sha256,
                 },
@@ -146,10 +150,20 @@ def require_ids(rows: Sequence[Mapping[str, Any]]) -> None:
         row_id = row.get("id")
         if isinstance(row_id, bool) or not isinstance(row_id, (int, str)):
             raise Failure(
-                "bad_rows", f"Row {number} of {rundir.ROWS} has no id; give each row a number or a text as id."
+                "bad_rows",
+                Said(
+                    "Row %(row)s of %(file)s has no id; give each row a number or a text as id.",
+                    row=number,
+                    file=rundir.ROWS,
+                ),
             )
         if row_id in seen:
-            raise Failure("bad_rows", f"The id {row_id!r} occurs twice in {rundir.ROWS}; give each row its own.")
+            raise Failure(
+                "bad_rows",
+                Said(
+                    "The id %(id)s occurs twice in %(file)s; give each row its own.", id=str(row_id), file=rundir.ROWS
+                ),
+            )
         seen.add(row_id)
 
 
@@ -159,9 +173,11 @@ def foreseen(error: BaseException) -> Failure | None:
     if isinstance(error, Failure):
         return error
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return Failure("out_of_memory", "The device ran out of memory. Lower the batch size or the maximal length.")
+        return Failure(
+            "out_of_memory", Said("The device ran out of memory. Lower the batch size or the maximal length.")
+        )
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return Failure("no_space", "The disk is full. Free some space and start the job again.")
+        return Failure("no_space", Said("The disk is full. Free some space and start the job again."))
     return None
 
 
@@ -180,7 +196,9 @@ def run(path: Path, work: Callable[[Job], str]) -> int:
         job.write_result("finished", "ok", message)
         return FINISHED
     except Cancelled:
-        job.write_result("cancelled", "cancelled", "Cancelled. Start it again to resume from the last checkpoint.")
+        job.write_result(
+            "cancelled", "cancelled", Said("Cancelled. Start it again to resume from the last checkpoint.")
+        )
         return FINISHED
     except Exception as error:  # noqa: BLE001  # the outermost door: whatever happened, a result says so
         if (failure := foreseen(error)) is not None:
@@ -190,7 +208,9 @@ def run(path: Path, work: Callable[[Job], str]) -> int:
         traceback.print_exc()
         last = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace").decode()
         job.write_result(
-            "failed", "internal", f"The engine failed unexpectedly ({last}). Report it with the job's log."
+            "failed",
+            "internal",
+            Said("The engine failed unexpectedly (%(error)s). Report it with the job's log.", error=last),
         )
         return 1
     finally:

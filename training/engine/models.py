@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import Chat, prepare_tokenizer
 from training.engine.job import Failure, Job
@@ -35,7 +36,9 @@ def choose_device(wanted: str) -> Device:
 
     available = wanted != "cpu" and torch.cuda.is_available()
     if wanted == "cuda" and not available:
-        raise Failure("no_device", "No CUDA device is visible. Choose the device 'auto' or 'cpu', or start on a GPU.")
+        raise Failure(
+            "no_device", Said("No CUDA device is visible. Choose the device 'auto' or 'cpu', or start on a GPU.")
+        )
     return Device("cuda", bf16=torch.cuda.is_bf16_supported()) if available else Device("cpu", bf16=False)
 
 
@@ -50,14 +53,21 @@ def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
             ref.model, revision=ref.revision or None, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise Failure("bad_model", f"The tokenizer of {ref.model!r} cannot be loaded: {_short(error)}") from error
+        raise Failure(
+            "bad_model",
+            Said("The tokenizer of “%(model)s” cannot be loaded: %(why)s", model=ref.model, why=_short(error)),
+        ) from error
     # transformers 5 replaces some custom tokenizers by the architecture's own, which then returns nothing at all.
     if not tokenizer.encode("hello", add_special_tokens=False):
         raise Failure(
-            "bad_model", f"The tokenizer of {ref.model!r} turns text into nothing; save it as a fast tokenizer."
+            "bad_model",
+            Said("The tokenizer of “%(model)s” turns text into nothing; save it as a fast tokenizer.", model=ref.model),
         )
     if tokenizer.eos_token_id is None:
-        raise Failure("bad_model", f"The tokenizer of {ref.model!r} has no end-of-sequence token; set `eos_token`.")
+        raise Failure(
+            "bad_model",
+            Said("The tokenizer of “%(model)s” has no end-of-sequence token; set `eos_token`.", model=ref.model),
+        )
     for note in prepare_tokenizer(tokenizer):
         job.events.warning(note)
     return Chat(tokenizer)
@@ -79,8 +89,12 @@ def load_base(ref: ModelRef, device: Device) -> "PreTrainedModel":
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise Failure(
             "bad_model",
-            f"The model {ref.model!r} cannot be loaded: {_short(error)} It must be a folder or hub id with safetensors "
-            "weights and without code of its own.",
+            Said(
+                "The model “%(model)s” cannot be loaded: %(why)s It must be a folder or hub id with safetensors "
+                "weights and without code of its own.",
+                model=ref.model,
+                why=_short(error),
+            ),
         ) from error
     return model.to(device.name).eval()
 
@@ -97,7 +111,12 @@ def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "Pe
             return PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER, is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
         raise Failure(
-            "bad_adapter", f"The adapter {Path(folder).name!r} does not fit this model: {_short(error)}"
+            "bad_adapter",
+            Said(
+                "The adapter “%(adapter)s” does not fit this model: %(why)s",
+                adapter=Path(folder).name,
+                why=_short(error),
+            ),
         ) from error
 
 
@@ -109,21 +128,34 @@ def check_adapter(folder: Path) -> dict[str, Any]:
     for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
         if not (folder / name).is_file():
             raise Failure(
-                "bad_adapter", f"The adapter {folder.name!r} has no {name}; only safetensors adapters are loaded."
+                "bad_adapter",
+                Said(
+                    "The adapter “%(adapter)s” has no %(file)s; only safetensors adapters are loaded.",
+                    adapter=folder.name,
+                    file=name,
+                ),
             )
     if (folder / rundir.MANIFEST).exists():
         try:
             rundir.verify_manifest(folder)
         except rundir.ManifestError as error:
-            raise Failure("bad_adapter", f"The adapter was changed after training: {error}. Restore it.") from error
+            raise Failure(
+                "bad_adapter", Said("The adapter was changed after training: %(why)s. Restore it.", why=str(error))
+            ) from error
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         # These two make peft import modules that the file names.
         plain = config["peft_type"] == "LORA" and not config.get("auto_mapping") and not config.get("megatron_config")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise Failure("bad_adapter", f"The adapter {folder.name!r} has no readable {ADAPTER_CONFIG}.") from error
+        raise Failure(
+            "bad_adapter",
+            Said("The adapter “%(adapter)s” has no readable %(file)s.", adapter=folder.name, file=ADAPTER_CONFIG),
+        ) from error
     if not plain:
-        raise Failure("bad_adapter", f"The adapter {folder.name!r} is not a plain LoRA; only those are loaded.")
+        raise Failure(
+            "bad_adapter",
+            Said("The adapter “%(adapter)s” is not a plain LoRA; only those are loaded.", adapter=folder.name),
+        )
     return dict(config)
 
 

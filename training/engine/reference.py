@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
 from training.engine.chat import Chat
 from training.engine.job import Failure
 from training.engine.logprobs import token_logprobs
@@ -57,7 +58,11 @@ class Reference:
         if not difference <= tolerance:  # also when it is NaN
             raise Failure(
                 "not_finite" if math.isnan(difference) else "wrong_reference",
-                f"The reference is not the intended model ({self.name}): log-probabilities differ by {difference:.4g}. "
-                "Nothing was trained. Check the model's weights, or report this with the package versions.",
+                Said(
+                    "The reference is not the intended model (%(model)s): log-probabilities differ by %(difference)s. "
+                    "Nothing was trained. Check the model's weights, or report this with the package versions.",
+                    model=self.name,
+                    difference=f"{difference:.4g}",
+                ),
             )
         return {"model": self.name, "checked_answers": len(self.expected), "max_difference": round(difference, 7)}

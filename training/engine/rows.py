@@ -15,11 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, Message, RowProblem, check_messages, check_text
 from training.engine.job import Failure, Job, require_ids
 from training.engine.spec import TrainSpec
 
+# Why good rows are left out as well. Fixed phrases, as in training.engine.chat.
+TOO_FEW = Said("too few rows to train")
+ALL_ALIKE = Said("all ratings are alike")
 IDENTICAL = "identical answers"
 SAME_UNTIL_CUT = "answers differ only after the maximal length"
 BAD_LABEL = "label is neither true nor false"
@@ -52,25 +56,41 @@ def usable_rows(job: Job, chat: Chat, spec: TrainSpec, rows: Sequence[Mapping[st
             job.skip(row["id"], str(problem))
     job.used = [row.id for row in usable]
     if rows and not usable:
-        raise Failure("all_rows_skipped", "None of the rows can be trained on; see the reasons of the skipped rows.")
+        raise Failure(
+            "all_rows_skipped", Said("None of the rows can be trained on; see the reasons of the skipped rows.")
+        )
     if len(usable) < spec.min_rows:
         job.used = []
-        job.skipped += [{"id": row.id, "reason": "too few rows to train"} for row in usable]
+        job.skipped += [{"id": row.id, "reason": TOO_FEW} for row in usable]
         raise Failure(
             "too_few_rows",
-            f"Only {len(usable)} usable rows, and at least {spec.min_rows} are needed. Collect more judgments.",
+            Said(
+                "Only %(rows)s usable rows, and at least %(least)s are needed. Collect more judgments.",
+                rows=len(usable),
+                least=spec.min_rows,
+            ),
         )
     if spec.method == "kto":
         up = sum(row.trl["label"] for row in usable)
         if up in {0, len(usable)}:
             job.used = []
-            job.skipped += [{"id": row.id, "reason": "all ratings are alike"} for row in usable]
+            job.skipped += [{"id": row.id, "reason": ALL_ALIKE} for row in usable]
             raise Failure(
                 "one_sided",
-                f"All {len(usable)} ratings are thumbs {'up' if up else 'down'}. KTO needs both; collect more ratings.",
+                Said("All %(rows)s ratings are thumbs up. KTO needs both; collect more ratings.", rows=len(usable))
+                if up
+                else Said(
+                    "All %(rows)s ratings are thumbs down. KTO needs both; collect more ratings.", rows=len(usable)
+                ),
             )
         if min(up, len(usable) - up) < len(usable) / 10:
-            job.events.warning(f"Only {min(up, len(usable) - up)} of {len(usable)} ratings are of the rarer kind.")
+            job.events.warning(
+                Said(
+                    "Only %(rarer)s of %(rows)s ratings are of the rarer kind.",
+                    rarer=min(up, len(usable) - up),
+                    rows=len(usable),
+                )
+            )
         # TRL takes KTO rows in the order it gets them; sorted by label or by prompt, they would train badly.
         random.Random(f"kto rows {spec.seed}").shuffle(usable)  # not for secrets
     return usable

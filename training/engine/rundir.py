@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from annotate.said import packed
 from training.engine.spec import SampleSpec, ScoreSpec, StarterSpec, TrainSpec
 
 AnySpec = StarterSpec | TrainSpec | SampleSpec | ScoreSpec
@@ -168,8 +169,8 @@ class EventLog:
         self._file.flush()
 
     def phase(self, name: str, message: str) -> None:
-        """A new stage of the work; `message` is a sentence for people."""
-        self.write("phase", name=name, message=message)
+        """A new stage of the work; `message` is a sentence for people, kept with its values too."""
+        self.write("phase", name=name, message=message, said=packed(message))
 
     def progress(self, step: int, total: int) -> None:
         """`step` of `total` units of the present stage are done."""
@@ -177,7 +178,7 @@ class EventLog:
 
     def warning(self, message: str) -> None:
         """Something a person should know that does not stop the job."""
-        self.write("warning", message=message)
+        self.write("warning", message=message, said=packed(message))
 
     def close(self) -> None:
         self._file.close()

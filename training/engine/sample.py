@@ -8,6 +8,7 @@ reason.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import PROMPT_TOO_LONG, Chat, RowProblem, check_messages
 from training.engine.job import Failure, Job, require_ids
@@ -39,15 +40,19 @@ def sample(job: Job, spec: SampleSpec, rows: Sequence[Mapping[str, Any]]) -> str
     from training.engine.sampling import Request, draw, stream_seed
 
     require_ids(rows)
-    job.events.phase("load", "Loading the model")
+    job.events.phase("load", Said("Loading the model"))
     device = choose_device(spec.device)
     chat = load_tokenizer(spec.model, job)
     usable = usable_prompts(job, chat, rows, spec.max_prompt_tokens)
     if not usable:
-        raise Failure("all_rows_skipped", "None of the prompts can be sampled; see the reasons of the skipped rows.")
+        raise Failure(
+            "all_rows_skipped", Said("None of the prompts can be sampled; see the reasons of the skipped rows.")
+        )
     policy = load_policy(spec.model, device)
 
-    job.events.phase("sample", f"Sampling {spec.n} answers to each of {len(usable)} prompts")
+    job.events.phase(
+        "sample", Said("Sampling %(n)s answers to each of %(prompts)s prompts", n=spec.n, prompts=len(usable))
+    )
     places = [(row_id, index, ids) for row_id, ids in usable for index in range(spec.n)]
     seeds = [stream_seed(spec.seed, row_id, index) for row_id, index, _ in places]
 
@@ -87,4 +92,9 @@ def sample(job: Job, spec: SampleSpec, rows: Sequence[Mapping[str, Any]]) -> str
         "truncated_share": round(sum(answer.finish_reason == "length" for answer in drawn) / len(drawn), 4),
         "empty_share": round(sum(not answer.text for answer in drawn) / len(drawn), 4),
     }
-    return f"Sampled {len(drawn)} answers to {len(usable)} prompts; {len(job.skipped)} rows skipped."
+    return Said(
+        "Sampled %(answers)s answers to %(prompts)s prompts; %(skipped)s rows skipped.",
+        answers=len(drawn),
+        prompts=len(usable),
+        skipped=len(job.skipped),
+    )

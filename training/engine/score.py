@@ -18,6 +18,7 @@ Metrics that cannot be had (no pairs, no prompts, no adapter) are null, with the
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, RowProblem, check_messages, check_text
 from training.engine.job import Failure, Job, require_ids
@@ -42,22 +43,22 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     from training.engine.sampling import Request, draw, stream_seed
 
     require_ids(rows)
-    job.events.phase("load", "Loading the model")
+    job.events.phase("load", Said("Loading the model"))
     device = choose_device(spec.device)
     chat = load_tokenizer(spec.policy, job)
     pairs, prompts = _usable(job, chat, spec, rows)
     if rows and not pairs and not prompts:
-        raise Failure("all_rows_skipped", "None of the rows can be scored; see the reasons of the skipped rows.")
+        raise Failure("all_rows_skipped", Said("None of the rows can be scored; see the reasons of the skipped rows."))
     policy: Any = load_base(spec.policy, device)
     if spec.policy.adapter:
         policy = add_adapter(policy, spec.policy.adapter, trainable=False).eval()
     scorer = _Scorer(job, spec, chat, policy, has_adapter=bool(spec.policy.adapter))
 
-    job.events.phase("pairs", f"Comparing with {len(pairs)} held-out judgments")
+    job.events.phase("pairs", Said("Comparing with %(n)s held-out judgments", n=len(pairs)))
     scorer.held_out(pairs)
 
     def fresh(model: Any, name: str, wanted: Sequence[Prompt], temperature: float, top_p: float) -> "list[Drawn]":
-        job.events.phase(f"sample {name}", f"Sampling {len(wanted)} answers of {name}")
+        job.events.phase(f"sample {name}", Said("Sampling %(n)s answers of %(model)s", n=len(wanted), model=name))
 
         def before_batch(done: int) -> None:
             job.raise_if_stopped()
@@ -108,8 +109,12 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     )
     job.used = [row["id"] for row in rows if row["id"] not in {item["id"] for item in job.skipped}]
     job.about["device"] = device.name
-    done = f"{len(pairs)} held-out judgments and {len(prompts)} reserved prompts"
-    return f"Scored on {done}; {len(job.skipped)} rows skipped."
+    return Said(
+        "Scored on %(pairs)s held-out judgments and %(prompts)s reserved prompts; %(skipped)s rows skipped.",
+        pairs=len(pairs),
+        prompts=len(prompts),
+        skipped=len(job.skipped),
+    )
 
 
 class _Scorer:
@@ -167,9 +172,9 @@ class _Scorer:
         else:
             metrics |= dict.fromkeys(("heldout_accuracy", "heldout_low", "heldout_high", "heldout_margin"))
             self.job.about["heldout_accuracy"] = (
-                "The policy is the base itself, so every margin is 0."
+                Said("The policy is the base itself, so every margin is 0.")
                 if n
-                else "There are no held-out judgments yet: judge some reserved prompts."
+                else Said("There are no held-out judgments yet: judge some reserved prompts.")
             )
         self.job.metrics |= metrics
 
@@ -178,7 +183,7 @@ class _Scorer:
         names = ("kl_per_response", "kl_per_response_se", "kl_per_token", "kl_per_token_se")
         self.job.metrics |= dict.fromkeys(names) | {"kl_n": len(drawn)}
         if not drawn:
-            self.job.about["kl_per_response"] = "There are no reserved prompts to sample answers for."
+            self.job.about["kl_per_response"] = Said("There are no reserved prompts to sample answers for.")
             return
         policy, base = self._logprobs([(ids, answer.ids) for (_, ids), answer in zip(prompts, drawn, strict=True)])
         rundir.write_rows(
@@ -198,7 +203,7 @@ class _Scorer:
         names = ("mean_tokens", "mean_characters", "empty_share", "repetition_share", "truncated_share")
         self.job.metrics |= dict.fromkeys(names) | {"samples_n": len(drawn)}
         if not drawn:
-            self.job.about["mean_tokens"] = "There are no reserved prompts to sample answers for."
+            self.job.about["mean_tokens"] = Said("There are no reserved prompts to sample answers for.")
             return
         values = (
             mean([len(answer.ids) for answer in drawn]),

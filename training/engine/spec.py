@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
+from annotate.said import Said
+
 # Raised when the meaning of a field changes, so that an engine refuses a spec of another time instead of guessing.
 SPEC_FORMAT = 1
 
@@ -22,29 +24,31 @@ DEVICES = ("auto", "cpu", "cuda")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 
 # TRL 1.16's DPO losses, one line each for the form. `discopop` is left out on purpose: see _REFUSED_LOSSES.
-DPO_LOSSES: dict[str, str] = {
-    "sigmoid": "DPO (2305.18290): the standard loss",
-    "hinge": "SLiC / RSO (2305.10425, 2309.06657): a margin instead of a likelihood",
-    "ipo": "IPO (2310.12036): length-averaged, beta is tau; resists over-fitting of clean labels",
-    "exo_pair": "EXO (2402.00856): reverse KL; needs label smoothing above 0",
-    "nca_pair": "NCA (2402.05369): also keeps the chosen answer likely",
-    "robust": "robust DPO (2403.00409): label smoothing is the share of flipped labels",
-    "bco_pair": "BCO (2404.04656): binary classifier with a moving baseline",
-    "sppo_hard": "SPPO (2405.00675): self-play, pushes each answer to a fixed win rate",
-    "aot": "AOT (2406.05882): distributional, compares sorted batches",
-    "aot_unpaired": "AOT unpaired (2406.05882)",
-    "apo_zero": "APO-zero (2408.06266): for answers better than the model's own",
-    "apo_down": "APO-down (2408.06266): for answers worse than the model's own",
-    "sft": "likelihood of the chosen answer; add it to another loss with a small weight",
-    "sigmoid_norm": "length-normalised DPO: against answers that only grow longer",
+DPO_LOSSES: dict[str, Said] = {
+    "sigmoid": Said("DPO (2305.18290): the standard loss"),
+    "hinge": Said("SLiC / RSO (2305.10425, 2309.06657): a margin instead of a likelihood"),
+    "ipo": Said("IPO (2310.12036): length-averaged, beta is tau; resists over-fitting of clean labels"),
+    "exo_pair": Said("EXO (2402.00856): reverse KL; needs label smoothing above 0"),
+    "nca_pair": Said("NCA (2402.05369): also keeps the chosen answer likely"),
+    "robust": Said("robust DPO (2403.00409): label smoothing is the share of flipped labels"),
+    "bco_pair": Said("BCO (2404.04656): binary classifier with a moving baseline"),
+    "sppo_hard": Said("SPPO (2405.00675): self-play, pushes each answer to a fixed win rate"),
+    "aot": Said("AOT (2406.05882): distributional, compares sorted batches"),
+    "aot_unpaired": Said("AOT unpaired (2406.05882)"),
+    "apo_zero": Said("APO-zero (2408.06266): for answers better than the model's own"),
+    "apo_down": Said("APO-down (2408.06266): for answers worse than the model's own"),
+    "sft": Said("likelihood of the chosen answer; add it to another loss with a small weight"),
+    "sigmoid_norm": Said("length-normalised DPO: against answers that only grow longer"),
 }
-KTO_LOSSES: dict[str, str] = {
-    "kto": "KTO (2402.01306): thumbs up and down, against a moving KL baseline",
-    "apo_zero_unpaired": "APO-zero (2408.06266) for single answers: no KL baseline",
+KTO_LOSSES: dict[str, Said] = {
+    "kto": Said("KTO (2402.01306): thumbs up and down, against a moving KL baseline"),
+    "apo_zero_unpaired": Said("APO-zero (2408.06266) for single answers: no KL baseline"),
 }
 _REFUSED_LOSSES = {
-    "discopop": "its gradient at margin 0 has the wrong sign, so a policy that starts at its reference moves away from "
-    "the preferred answers; choose sigmoid",
+    "discopop": Said(
+        "its gradient at margin 0 has the wrong sign, so a policy that starts at its reference moves away from the "
+        "preferred answers; choose sigmoid"
+    ),
 }
 # Measured: these are the only TRL losses in which label_smoothing acts. `sigmoid` ignores it without a word.
 LOSSES_THAT_SMOOTH = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
@@ -56,6 +60,18 @@ class SpecError(ValueError):
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
         super().__init__("; ".join(f"{name}: {problem}" for name, problem in self.problems.items()))
+
+
+def _range(*, whole: bool, above: bool, low: str, high: str, value: str) -> Said:
+    """Whole sentences, because other languages build them otherwise."""
+    values = {"low": low, "high": high, "value": value}
+    if whole and above:
+        return Said("must be a whole number above %(low)s and at most %(high)s, not %(value)s", **values)
+    if whole:
+        return Said("must be a whole number from %(low)s to %(high)s, not %(value)s", **values)
+    if above:
+        return Said("must be a number above %(low)s and at most %(high)s, not %(value)s", **values)
+    return Said("must be a number from %(low)s to %(high)s, not %(value)s", **values)
 
 
 class _Checks:
@@ -74,33 +90,33 @@ class _Checks:
     def number(self, name: str, low: float, high: float, *, above: bool = False, whole: bool = False) -> None:
         """`low <= value <= high`, or `low < value` with `above`. Booleans are not numbers here."""
         value = self.value(name)
-        kind = "a whole number" if whole else "a number"
-        bounds = f"{'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}"
         right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         if not right_type or not math.isfinite(value) or not (low < value if above else low <= value) or value > high:
-            self.add(name, f"must be {kind} {bounds}, not {value!r}")
+            self.add(name, _range(whole=whole, above=above, low=f"{low:g}", high=f"{high:g}", value=repr(value)))
 
     def choice(self, name: str, allowed: Sequence[str]) -> None:
         if self.value(name) not in allowed:
-            self.add(name, f"must be one of {', '.join(allowed)}, not {self.value(name)!r}")
+            self.add(
+                name, Said("must be one of %(allowed)s, not %(value)s", allowed=allowed, value=repr(self.value(name)))
+            )
 
     def text(self, name: str, *, required: bool = False) -> None:
         value = self.value(name)
         if not isinstance(value, str):
-            self.add(name, f"must be text, not {value!r}")
+            self.add(name, Said("must be text, not %(value)s", value=repr(value)))
         elif required and not value.strip():
-            self.add(name, "must not be empty")
+            self.add(name, Said("must not be empty"))
         elif "\0" in value:
-            self.add(name, "must not contain a NUL character")
+            self.add(name, Said("must not contain a NUL character"))
 
     def flag(self, name: str) -> None:
         if not isinstance(self.value(name), bool):
-            self.add(name, f"must be true or false, not {self.value(name)!r}")
+            self.add(name, Said("must be true or false, not %(value)s", value=repr(self.value(name))))
 
     def texts(self, name: str) -> None:
         value = self.value(name)
         if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
-            self.add(name, f"must be a list of non-empty texts, not {value!r}")
+            self.add(name, Said("must be a list of non-empty texts, not %(value)s", value=repr(value)))
 
     def finish(self) -> None:
         if self.problems:
@@ -144,7 +160,7 @@ _T = TypeVar("_T")
 def _construct(cls: type[_T], values: Mapping[str, Any]) -> _T:
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]  # called with dataclasses only
     if unknown := sorted(set(values) - known):
-        raise SpecError(dict.fromkeys(unknown, "unknown field; check the spelling and the release"))
+        raise SpecError(dict.fromkeys(unknown, Said("unknown field; check the spelling and the release")))
     built: dict[str, Any] = {}
     for name, value in values.items():
         if name in {"model", "policy"} and isinstance(value, Mapping):
@@ -288,7 +304,7 @@ class TrainSpec(_Spec):
         checks.texts("resume_from")
         self._check_losses(checks, losses)
         if isinstance(self.target_modules, str) and "lm_head" in self.target_modules:
-            checks.add("target_modules", "must not contain lm_head: TRL computes log-probabilities past it")
+            checks.add("target_modules", Said("must not contain lm_head: TRL computes log-probabilities past it"))
         checks.finish()
 
     def _check_losses(self, checks: _Checks, losses: Mapping[str, str]) -> None:
@@ -297,30 +313,40 @@ class TrainSpec(_Spec):
             return
         for loss in self.loss_type:
             if loss in _REFUSED_LOSSES:
-                checks.add("loss_type", f"{loss} is refused: {_REFUSED_LOSSES[loss]}")
+                checks.add("loss_type", Said("%(loss)s is refused: %(why)s", loss=loss, why=_REFUSED_LOSSES[loss]))
             elif loss not in losses:
-                checks.add("loss_type", f"must be among {', '.join(losses)} for {self.method}, not {loss!r}")
+                among = Said(
+                    "must be among %(losses)s for %(method)s, not %(value)s",
+                    losses=list(losses),
+                    method=self.method,
+                    value=repr(loss),
+                )
+                checks.add("loss_type", among)
         if len(set(self.loss_type)) != len(self.loss_type):
-            checks.add("loss_type", "names a loss twice; give it one larger weight instead")
+            checks.add("loss_type", Said("names a loss twice; give it one larger weight instead"))
         if self.method == "kto" and len(self.loss_type) != 1:
-            checks.add("loss_type", "KTO takes exactly one loss")
+            checks.add("loss_type", Said("KTO takes exactly one loss"))
         weights = self.loss_weights
         numbers = isinstance(weights, tuple) and all(
             isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item) for item in weights
         )
         if not numbers:
-            checks.add("loss_weights", f"must be a list of finite numbers, not {weights!r}")
+            checks.add("loss_weights", Said("must be a list of finite numbers, not %(value)s", value=repr(weights)))
         elif weights and (self.method == "kto" or len(weights) != len(self.loss_type)):
-            checks.add("loss_weights", "must have one number per loss type, and none for KTO")
+            checks.add("loss_weights", Said("must have one number per loss type, and none for KTO"))
         elif weights and not any(weights):
-            checks.add("loss_weights", "must not all be 0")
+            checks.add("loss_weights", Said("must not all be 0"))
         if "label_smoothing" in checks.problems:
             return
         if self.label_smoothing > 0 and not LOSSES_THAT_SMOOTH & set(self.loss_type):
-            allowed = ", ".join(sorted(LOSSES_THAT_SMOOTH))
-            checks.add("label_smoothing", f"has no effect on {', '.join(self.loss_type)}; set it to 0 or use {allowed}")
+            useless = Said(
+                "has no effect on %(losses)s; set it to 0 or use %(allowed)s",
+                losses=self.loss_type,
+                allowed=sorted(LOSSES_THAT_SMOOTH),
+            )
+            checks.add("label_smoothing", useless)
         if "exo_pair" in self.loss_type and self.label_smoothing == 0:
-            checks.add("label_smoothing", "must be above 0 with exo_pair; the paper recommends 0.001")
+            checks.add("label_smoothing", Said("must be above 0 with exo_pair; the paper recommends 0.001"))
 
 
 @dataclass(frozen=True)
@@ -342,11 +368,11 @@ class SampleSpec(_Spec):
     def __post_init__(self) -> None:
         checks = _Checks(self)
         if not isinstance(self.model, ModelRef):
-            checks.add("model", "must be an object with model, revision and adapter")
+            checks.add("model", Said("must be an object with model, revision and adapter"))
         checks.number("n", 1, 64, whole=True)
         _check_sampling(checks)
         if "temperature" not in checks.problems and self.temperature == 0 and self.n != 1:
-            checks.add("n", "must be 1 at temperature 0: greedy answers to one prompt are all the same")
+            checks.add("n", Said("must be 1 at temperature 0: greedy answers to one prompt are all the same"))
         checks.finish()
 
 
@@ -373,7 +399,7 @@ class ScoreSpec(_Spec):
     def __post_init__(self) -> None:
         checks = _Checks(self)
         if not isinstance(self.policy, ModelRef):
-            checks.add("policy", "must be an object with model, revision and adapter")
+            checks.add("policy", Said("must be an object with model, revision and adapter"))
         checks.text("previous")
         checks.number("beta", 0, 10, above=True)
         checks.number("n_before_after", 0, 1000, whole=True)

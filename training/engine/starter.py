@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from annotate.said import Said
 from training.engine import job as jobs
 from training.engine import rundir
 from training.engine.domain import Example, make_corpus, make_lesson
@@ -61,7 +62,9 @@ def main(path: Path) -> int:
             data = rundir.read_spec_json(path) if (path / rundir.SPEC).exists() else StarterSpec().to_json()
             spec = StarterSpec.from_json(data)
         except (SpecError, ValueError) as error:
-            raise Failure("bad_spec", f"{rundir.SPEC} cannot be used: {error}") from error
+            raise Failure(
+                "bad_spec", Said("%(file)s cannot be used: %(why)s", file=rundir.SPEC, why=str(error))
+            ) from error
         return build(job, spec, show=True)
 
     return jobs.run(path, work)
@@ -112,7 +115,7 @@ def build(job: Job, spec: StarterSpec, *, show: bool = False) -> str:
 
     _say(job, "publish", "Saving the model", show=show)
     if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-        raise Failure("not_finite", "The starter's weights hold NaN. Lower its learning rates.")
+        raise Failure("not_finite", Said("The starter's weights hold NaN. Lower its learning rates."))
     aside, place = job.path / f".{MODEL}.tmp", job.path / MODEL
     shutil.rmtree(aside, ignore_errors=True)
     model.to("cpu").save_pretrained(str(aside))
@@ -123,7 +126,7 @@ def build(job: Job, spec: StarterSpec, *, show: bool = False) -> str:
     rundir.fsync_folder(job.path)
     job.metrics |= {"parameters": parameters, "steps": total, "loss": round(progress.loss, 4)}
     _say(job, "done", f"The starter model is ready: {place}", show=show)
-    return f"Built a starter model of {parameters:,} parameters."
+    return Said("Built a starter model of %(parameters)s parameters.", parameters=parameters)
 
 
 def make_tokenizer(examples: Sequence[Example], vocab_size: int) -> Any:

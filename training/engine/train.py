@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
 from training.engine import checkpoints, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
@@ -39,7 +40,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     from training.engine.models import ADAPTER, add_adapter, choose_device, load_base, load_tokenizer
     from training.engine.reference import Reference, probe_logprobs
 
-    job.events.phase("load", "Loading the model and checking the rows")
+    job.events.phase("load", Said("Loading the model and checking the rows"))
     device = choose_device(spec.device)
     ref = ModelRef(spec.model, spec.revision, spec.start_adapter)
     chat = load_tokenizer(ref, job)
@@ -60,7 +61,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     if expected is None:
         expected = probe_logprobs(model, chat, probe, spec.max_length)
 
-    job.events.phase("prepare", f"Preparing {len(usable)} rows")
+    job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
     trainer = _trainer(job, spec, device, chat, model, usable)
     if spec.start_adapter and not previous:
         # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
@@ -77,18 +78,23 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Watch(job, root, about, spec.save_total_limit).callback())
     if found is not None:
-        job.events.phase("resume", f"Resuming from step {found[0]}")
+        job.events.phase("resume", Said("Resuming from step %(step)s", step=found[0]))
         job.about["resumed_from_step"] = found[0]
-    job.events.phase("train", f"Training on {len(usable)} rows")
+    job.events.phase("train", Said("Training on %(n)s rows", n=len(usable)))
     job.stop_only_between_steps()
     trainer.train(resume_from_checkpoint=str(found[1]) if found else None)
     shutil.rmtree(job.path / WORK, ignore_errors=True)
     if job.stop_asked:
         raise Cancelled
-    job.events.phase("publish", "Checking and saving the adapter")
+    job.events.phase("publish", Said("Checking and saving the adapter"))
     job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable))
     job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
-    return f"Trained on {len(usable)} rows in {trainer.state.global_step} steps; {len(job.skipped)} rows skipped."
+    return Said(
+        "Trained on %(rows)s rows in %(steps)s steps; %(skipped)s rows skipped.",
+        rows=len(usable),
+        steps=int(trainer.state.global_step),
+        skipped=len(job.skipped),
+    )
 
 
 def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: Sequence[TrainingRow]) -> Any:
@@ -175,7 +181,12 @@ def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any
         _set_adapter_dropout(trainer.model, 0.0, only="ref")
     if len(trainer.train_dataset) != len(usable):
         raise Failure(
-            "internal", f"TRL kept {len(trainer.train_dataset)} of {len(usable)} rows. Report this with the rows."
+            "internal",
+            Said(
+                "TRL kept %(kept)s of %(rows)s rows. Report this with the rows.",
+                kept=len(trainer.train_dataset),
+                rows=len(usable),
+            ),
         )
     return trainer
 
@@ -212,8 +223,12 @@ def _require_space(job: Job, model: Any, spec: TrainSpec) -> None:
     if free < needed:
         raise Failure(
             "no_space",
-            f"The job needs about {needed // 2**20} MiB of disk and {free // 2**20} MiB are free. Free some space, or "
-            "keep fewer checkpoints.",
+            Said(
+                "The job needs about %(needed)s MiB of disk and %(free)s MiB are free. Free some space, or keep fewer "
+                "checkpoints.",
+                needed=needed // 2**20,
+                free=free // 2**20,
+            ),
         )
 
 
@@ -272,7 +287,8 @@ def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any]) -> 
 
     if not all_finite(get_peft_model_state_dict(model, adapter_name=adapter)):
         raise Failure(
-            "not_finite", "The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."
+            "not_finite",
+            Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
         )
     aside = path / ".adapter.tmp"
     shutil.rmtree(aside, ignore_errors=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from annotate.said import Said
 from training.engine import checkpoints
 from training.engine.job import Failure, Job
 
@@ -44,8 +45,13 @@ class Watch:
             if name in values and not math.isfinite(values[name]):
                 raise Failure(
                     "not_finite",
-                    f"Training diverged: {name} is {values[name]} at step {step}. There is no policy. Lower the "
-                    "learning rate, or check the model's weights.",
+                    Said(
+                        "Training diverged: %(measure)s is %(value)s at step %(step)s. There is no policy. Lower the "
+                        "learning rate, or check the model's weights.",
+                        measure=name,
+                        value=str(values[name]),
+                        step=step,
+                    ),
                 )
         self.job.events.write(
             "metric", step=step, values={name: value for name, value in values.items() if math.isfinite(value)}

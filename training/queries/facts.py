@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from annotate.models import Judgment, Project, Prompt, Rating
+from annotate.said import Said
 from training.loop import ActiveRun, LastSampling, LoopFacts
 from training.models import Job, Loop, Method, Round, Run, SnapshotItem
 from training.paths import is_starter
@@ -90,6 +91,6 @@ def _obstacle(loop: Loop) -> str:
     path = Path(loop.base_model)
     if path.is_absolute() and not (path / "config.json").exists():
         if is_starter(loop.base_model):
-            return "the starter model is not built yet (manage.py up builds it)"
-        return f"there is no model in {loop.base_model}"
+            return Said("the starter model is not built yet (manage.py up builds it)")
+        return Said("there is no model in %(folder)s", folder=loop.base_model)
     return ""

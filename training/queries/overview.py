@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
+from annotate.said import Said
 from training.loop import Decision, LoopFacts, decide
 from training.models import Job, Loop, Run
 from training.queries.facts import gather
@@ -38,7 +39,7 @@ def overview(loop: Loop) -> Overview:
     error = failed.error if failed is not None and failed.state == Job.State.FAILED else ""
     # While the tick waits for something else than the facts say (a run that could not start), its own reason counts.
     if decision.action == "train" and loop.decision == "wait" and loop.reason:
-        decision = Decision("wait", loop.reason)
+        decision = Decision("wait", loop.reason if isinstance(loop.reason, Said) else Said(loop.reason))
     marks = [decision.reason, facts.new_judgments, facts.open_items, facts.paused, error]
     marks += [newest.pk, newest.state, newest.step, str(newest.cancel_requested_at)] if newest else []
     return Overview(

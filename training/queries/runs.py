@@ -9,6 +9,8 @@ from typing import Any
 from django.db.models import Count, Max, QuerySet
 
 from annotate.models import Project
+from annotate.said import Said
+from annotate.telling import told
 from training.models import Policy, Run, RunEvent, SnapshotItem
 from training.rows import SKIP_REASONS
 from training.states import RUN_ACTIVE
@@ -61,7 +63,8 @@ def accounting(run: Run) -> Accounting:
         .order_by("-items", "reason")
     }
     skipped = [
-        Share(SKIP_REASONS.get(reason, reason), count)
+        # What the engine refuses are fixed phrases of its own.
+        Share(told(SKIP_REASONS.get(reason) or Said(reason)), count)
         for (outcome, reason), count in counts.items()
         if outcome == SnapshotItem.Outcome.SKIPPED
     ]
@@ -130,9 +133,9 @@ def live(run: Run) -> Live:
     policy = Policy.objects.filter(run=run).first()
     active = run.state in RUN_ACTIVE
     phase = run.events.filter(kind="phase").order_by("-pk").values_list("data", flat=True).first() if active else None
-    told = str(phase.get("message", "")) if phase else ""
+    doing = told(phase.get("said") or phase.get("message", "")) if phase else ""
     eta = _eta(run) if run.state == Run.State.TRAINING else None
-    marks = [run.state, run.step, run.total_steps, run.latest, run.message, str(run.cancel_requested_at), told]
+    marks = [run.state, run.step, run.total_steps, run.latest, run.message, str(run.cancel_requested_at), doing]
     return Live(
         run=run,
         policy=policy,
@@ -141,7 +144,7 @@ def live(run: Run) -> Live:
         eta_seconds=eta,
         accuracy=run.latest.get(SERIES["accuracy"]),
         margin=run.latest.get(SERIES["margin"]),
-        phase=told,
+        phase=doing,
         seen=_mark(marks),
         results_seen=_mark([run.state, None if policy is None else policy.pk]),
     )

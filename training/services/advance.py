@@ -5,6 +5,7 @@ import logging
 from django.db import DatabaseError
 from django.utils import timezone
 
+from annotate.said import Said
 from training.engine.spec import SpecError
 from training.loop import Decision, decide
 from training.models import Loop, Run
@@ -53,9 +54,10 @@ def _act(loop: Loop, decision: Decision) -> Decision | bool:
     try:
         start_run(loop=loop, method=loop.method, settings=loop.settings, started_by=None, reason=decision.reason)
     except CannotStartError as error:
-        return Decision("wait", f"waiting: {error}"[:300])
+        return Decision("wait", Said("waiting: %(why)s", why=error.args[0]))
     except SpecError as error:
-        return Decision("wait", f"waiting: the saved training settings cannot be run ({error})"[:300])
+        refused = Said("waiting: the saved training settings cannot be run (%(why)s)", why=str(error))
+        return Decision("wait", refused)
     return True
 
 

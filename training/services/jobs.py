@@ -2,6 +2,7 @@
 
 import logging
 import uuid
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from annotate.said import Said, unpacked
 from training.engine import rundir
 from training.engine.rundir import ManifestError
 from training.engine.spec import SpecError
@@ -24,6 +26,7 @@ from training.services.runs import cancel_wanted, end_run, mark_training
 from training.services.sampling import publish_samples, write_sample_dir
 from training.services.scoring import publish_scores, write_score_dir
 from training.services.snapshots import SnapshotChangedError
+from training.services.text import storable
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def work_on(*, job_id: uuid.UUID | str, owner: str) -> int | None:
         logger.warning("Job %s: the lease of attempt %s was lost; what it made is discarded.", job.pk, lease.attempt)
     except OSError as error:
         # A full disk, most likely: somebody may make room before the attempts are used up.
-        patiently(partial(_try_again, job, lease, Ending("crashed", detail=f"Files could not be written: {error}.")))
+        patiently(partial(_try_again, job, lease, _disk_trouble(error)))
     except (KeyboardInterrupt, SystemExit):
         release(lease, counts=False)
         raise
@@ -129,13 +132,13 @@ def _settle(job: Job, lease: Lease, folder: Path, ending: Ending) -> None:
         release(lease, counts=False)
         logger.info("Job %s: given back, to go on at the next start.", job.pk)
     elif ending.kind == "cancelled":
-        _end(job, lease, state=Job.State.CANCELLED, code="cancelled", message="Cancelled by a lead.")
+        _end(job, lease, state=Job.State.CANCELLED, code="cancelled", message=Said("Cancelled by a lead."))
     elif ending.kind != "result":
         _try_again(job, lease, ending)
     elif ending.result["status"] == "finished":
         _publish(job, lease, Path(ending.result.get("folder", folder)), ending.result)
     else:
-        code, message = str(ending.result["code"]), str(ending.result["message"])
+        code, message = str(ending.result["code"]), _sentence(ending.result)
         _end(job, lease, state=Job.State.FAILED, code=code, message=message, result=ending.result)
 
 
@@ -150,7 +153,9 @@ def _publish(job: Job, lease: Lease, folder: Path, result: dict[str, Any]) -> No
     except (ManifestError, SnapshotChangedError, ValueError, KeyError, FileNotFoundError) as error:
         logger.exception("Job %s: its result cannot be published.", job.pk)
         # The result said finished, and its files say otherwise: no policy comes of that.
-        message = f"What the engine wrote cannot be trusted ({error}). Nothing was published; start it again."
+        message = Said(
+            "What the engine wrote cannot be trusted (%(why)s). Nothing was published; start it again.", why=str(error)
+        )
         _end(job, lease, state=Job.State.FAILED, code="bad_result", message=message)
         return
     drop_working_files(job)
@@ -172,15 +177,26 @@ def give_up(job_id: uuid.UUID | str) -> bool:
         if not Job.objects.filter(claimable(), spent).update(state=Job.State.FAILED, ended_at=Now(), lease_until=None):
             return False
         job = _load(job_id)
-        last = job.error or "The worker died each time."
-        message = (
-            f"Given up after {job.attempt} attempts that ended without a result. {last} "
-            "If memory ran out, lower the batch size or the maximal length; then start it again."
+        message = Said(
+            "Given up after %(attempts)s attempts that ended without a result. %(last)s If memory ran out, lower the "
+            "batch size or the maximal length; then start it again.",
+            attempts=job.attempt,
+            last=job.error or Said("The worker died each time."),
         )
         Job.objects.filter(pk=job_id).update(error=message)
         _end_run(job, state="failed", code="poison", message=message)
     drop_working_files(job)
     return True
+
+
+def _sentence(result: Mapping[str, Any]) -> str:
+    """What the engine says of its end, with its values where it gave them."""
+    said = unpacked(storable(result.get("said")))
+    return said if isinstance(said, Said) else str(result["message"])
+
+
+def _disk_trouble(error: OSError) -> Ending:
+    return Ending("crashed", detail=Said("Files could not be written: %(error)s.", error=str(error)))
 
 
 def _end(job: Job, lease: Lease, *, state: str, code: str, message: str, result: dict[str, Any] | None = None) -> None:
@@ -199,7 +215,7 @@ def _end_run(job: Job, *, state: str, code: str, message: str, result: dict[str,
             record_skips(job.run, result)
         end_run(job.run, state=state, code=code, message=message, result=result)
         return
-    told = f"The policy was trained, but not scored, so it is not sampled from. {message}"
+    told = Said("The policy was trained, but not scored, so it is not sampled from. %(why)s", why=message)
     end_run(job.run, state=state, code=f"scoring_{code}"[:40], message=told)
 
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
+from annotate.said import Said
 from annotate.services.content import policy_author
 from training.engine import rundir
 from training.engine.spec import TrainSpec
@@ -81,7 +82,7 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
                 manifest_sha256=digest,
             )
             settle(snapshot=run.snapshot, made=made, used=map(str, result["used"]), skipped=result["skipped"])
-            move(run, to="scoring", why=f"trained policy {number}", result=brief(result))
+            move(run, to="scoring", why=Said("trained policy %(number)s", number=number), result=brief(result))
             _put_in_place(incoming, policy_folder(run.project_id, number))
     finally:
         shutil.rmtree(incoming, ignore_errors=True)

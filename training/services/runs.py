@@ -9,6 +9,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from annotate.models import User
+from annotate.said import Said, packed
 from annotate.services.audit import record_deed
 from training.models import Job, Loop, Policy, Round, Run, RunEvent
 from training.rows import shortcoming
@@ -30,7 +31,7 @@ class AlreadyRunningError(CannotStartError):
     """The project has a run under way: ``run``. A second press on Start ends here, harmlessly."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__(f"Run {run.number} is under way. The next one can start when it has ended.")
+        super().__init__(Said("Run %(run)s is under way. The next one can start when it has ended.", run=run.number))
         self.run = run
 
 
@@ -50,7 +51,7 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
     parent = loop.sampler
     opened = Round.objects.filter(project=loop.project, closed_at__isnull=True).first()
     if parent is None or opened is None:
-        raise CannotStartError("The loop has no base policy yet. Save its settings once, then start the run.")
+        raise CannotStartError(Said("The loop has no base policy yet. Save its settings once, then start the run."))
     spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
     # Read before the transaction: on SQLite it would keep every annotator waiting, and what is edited meanwhile is
     # frozen as it was read.
@@ -107,7 +108,8 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
 
 def record_move(run: Run, to: str, why: str, *, left: str = "") -> None:
     """The event row of a move: from, to, why, when."""
-    RunEvent.objects.create(run=run, kind="move", data={"from": left, "to": to, "why": why}, at=timezone.now())
+    data = {"from": left, "to": to, "why": str(why), "said": packed(why)}
+    RunEvent.objects.create(run=run, kind="move", data=data, at=timezone.now())
 
 
 def move(run: Run, *, to: str, why: str, **fields: Any) -> bool:
@@ -123,7 +125,7 @@ def move(run: Run, *, to: str, why: str, **fields: Any) -> bool:
 
 def mark_training(run: Run) -> None:
     """A worker took the run's job up; a later attempt finds it moved already."""
-    move(run, to="training", why="a worker took it up", started_at=timezone.now())
+    move(run, to="training", why=Said("a worker took it up"), started_at=timezone.now())
 
 
 def end_run(run: Run, *, state: str, code: str, message: str, result: Mapping[str, Any] | None = None) -> bool:
@@ -133,7 +135,9 @@ def end_run(run: Run, *, state: str, code: str, message: str, result: Mapping[st
         fields["result"] = brief(result)
     moved = move(run, to=state, why=message, **fields)
     if moved:
-        Policy.objects.filter(run=run, scored_at__isnull=True).update(guard_failures=["it was never scored"])
+        Policy.objects.filter(run=run, scored_at__isnull=True).update(
+            guard_failures=[packed(Said("it was never scored"))]
+        )
     return moved
 
 
@@ -157,7 +161,7 @@ def cancel_run(*, run: Run, actor: User) -> None:
         )
         idle = not Job.objects.filter(run=run, state__in=JOB_ACTIVE).exists()
         if ended or idle:
-            end_run(run, state="cancelled", code="cancelled", message=f"Cancelled by {actor}.")
+            end_run(run, state="cancelled", code="cancelled", message=Said("Cancelled by %(who)s.", who=str(actor)))
 
 
 def cancel_wanted(run_id: int) -> bool:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from annotate.models import Judgment, Prompt, Response
 from annotate.queries.records import judgment_records
+from annotate.said import Said, packed
 from training.engine import rundir
 from training.engine.spec import ScoreSpec
 from training.loop import guards
@@ -111,14 +112,16 @@ def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, resu
     finish(lease, state=Job.State.DONE)
     metrics = storable(dict(result["metrics"])) | _lengths_before(run, folder)
     failures = guards(metrics, run.parent.metrics)
-    Policy.objects.filter(pk=policy.pk).update(metrics=metrics, guard_failures=failures, scored_at=timezone.now())
+    Policy.objects.filter(pk=policy.pk).update(
+        metrics=metrics, guard_failures=packed(failures), scored_at=timezone.now()
+    )
     shown = rundir.iter_rows(folder / "before_after.jsonl")
     run.refresh_from_db(fields=["result"])
     kept = run.result | {"scores": brief(result), "before_after": storable(list(shown))}
     if failures:
-        message = "The policy was trained and scored, but is not sampled from: " + "; ".join(failures) + "."
+        message = Said("The policy was trained and scored, but is not sampled from: %(why)s.", why=failures)
     else:
-        message = f"Policy {policy.number} was trained and scored; the next answers come from it."
+        message = Said("Policy %(number)s was trained and scored; the next answers come from it.", number=policy.number)
     fields = {"result": kept, "message": message, "ended_at": timezone.now(), "code": "guards" if failures else "ok"}
     if move(run, to="finished", why=message, **fields) and not failures:
         adopt_policy(policy=policy)

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 
 from annotate.models import Project, Prompt
+from annotate.telling import told
 from training.engine import rundir
 from training.engine.domain import true_reward
 from training.engine.spec import SampleSpec
@@ -98,7 +99,7 @@ def simulate(plan: Plan, project: Project, say: Say) -> tuple[bool, str]:
                 works.append(_judge(plan, project, crew))
                 made = wait_until_scored(start_run(lead, project, plan.method), patience=plan.patience)
                 if made.guard_failures:
-                    say(f"policy {made.number} is not sampled from: {'; '.join(made.guard_failures)}")
+                    say(f"policy {made.number} is not sampled from: {told(made.guard_failures)}")
             policy = current_policy(project)
             answers = _measure(plan, project, policy, prompts, number)
             base = base or answers

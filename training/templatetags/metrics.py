@@ -4,8 +4,11 @@ import math
 from typing import Any
 
 from django import template
+from django.utils.formats import get_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+
+from training.models import Run
 
 register = template.Library()
 
@@ -18,10 +21,14 @@ def figure(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return MISSING
     if value == 0 or isinstance(value, int):
-        return f"{value:g}"
+        return _local(f"{value:g}")
     if 0.001 <= abs(value) < 10:  # As many decimals every time, so that a live number does not jump about.
-        return f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}"
-    return f"{value:.4g}"
+        return _local(f"{value:.4f}" if abs(value) < 1 else f"{value:.3f}")
+    return _local(f"{value:.4g}")
+
+
+def _local(number: str) -> str:
+    return number.replace(".", str(get_format("DECIMAL_SEPARATOR")))
 
 
 @register.filter
@@ -46,7 +53,13 @@ def duration(seconds: float | None) -> str:
 
 
 @register.filter
-def badge(state: str) -> str:
+def state(value: str) -> str:
+    """A run's state in words."""
+    return str(Run.State(value).label) if value in Run.State.values else value
+
+
+@register.filter
+def badge(value: str) -> str:
     """The colour of a state's badge."""
     return {
         "queued": "live",
@@ -55,4 +68,4 @@ def badge(state: str) -> str:
         "finished": "ok",
         "failed": "bad",
         "cancelled": "warn",
-    }.get(state, "")
+    }.get(value, "")

@@ -10,6 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.models import Membership, Role
+from annotate.said import Said
+from annotate.telling import told_error
 from training.engine.spec import SpecError
 from training.forms import RunForm
 from training.models import Loop, Method, Run
@@ -83,15 +85,15 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
             method=form.chosen,
             settings=form.settings(),
             started_by=request.user,
-            reason=f"{request.user} pressed Start",
+            reason=Said("%(who)s pressed Start", who=str(request.user)),
         )
     except AlreadyRunningError as error:
-        messages.info(request, str(error))
+        messages.info(request, told_error(error))
         return error.run
     except SpecError as error:
         form.refuse(error)
     except CannotStartError as error:
-        form.add_error(None, str(error))
+        form.add_error(None, told_error(error))
     return None
 
 
