@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from annotate.aggregation import Decision
+
 Message = dict[str, str]
 
 
@@ -32,6 +34,8 @@ class Pair:
     source: Literal["judgment", "edit"]
     better: Answer
     worse: Answer
+    # The judgment whose edit it is, where a comparison has several.
+    judgment: int | None = None
 
     @property
     def flaw(self) -> str:
@@ -95,6 +99,48 @@ class JudgmentRecord:
             return []
         judged = [Pair("judgment", self.preferred, self.other)]
         return judged if self.edited is None else [*judged, Pair("edit", self.edited, self.preferred)]
+
+
+@dataclass(frozen=True, slots=True)
+class PairRecord:
+    """One comparison with what its judgments came to (``annotate.aggregation``): ``a`` is its first response."""
+
+    id: int
+    project: int
+    purpose: str
+    prompt: int
+    prompt_sha256: str
+    split: str
+    messages: list[Message]
+    a: Answer
+    b: Answer
+    round: int | None
+    decision: Decision
+    # Better versions that annotators wrote of the answer that each preferred. They are no votes: whoever is outvoted
+    # has still improved an answer.
+    edits: tuple[Pair, ...] = ()
+
+    @property
+    def choice(self) -> str:
+        """``first``, ``second``, or why neither was preferred."""
+        return self.decision.label
+
+    @property
+    def preferred(self) -> Answer | None:
+        """The answer that won, or None."""
+        return {"first": self.a, "second": self.b}.get(self.choice)
+
+    @property
+    def other(self) -> Answer | None:
+        """The answer that lost, or None."""
+        return {"first": self.b, "second": self.a}.get(self.choice)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The answer that won to the other, if one did, and each edit to the answer that it was made of."""
+        if self.preferred is None or self.other is None:
+            return list(self.edits)
+        return [Pair("judgment", self.preferred, self.other), *self.edits]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class PolicyAdmin(ReadOnly):
 
 @admin.register(Snapshot)
 class SnapshotAdmin(ReadOnly):
-    list_display = ("id", "project", "sha256", "created_at")
+    list_display = ("id", "project", "aggregation", "selection", "sha256", "created_at")
     list_select_related = ("project",)
 
 

@@ -7,6 +7,7 @@ from django import forms
 from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
 
+from annotate.models import Aggregation
 from annotate.telling import told
 from training.engine.spec import DPO_LOSSES, KTO_LOSSES, SCHEDULERS, SpecError
 from training.models import Loop, Method, Reference
@@ -36,6 +37,17 @@ class RunForm(forms.Form):
     """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
 
     method = forms.ChoiceField(choices=Method.choices, widget=forms.HiddenInput)
+
+    aggregation = forms.ChoiceField(
+        label=_("Several judgments of one comparison"),
+        choices=Aggregation.choices,
+        # What a script leaves out is as the loop has it.
+        required=False,
+        help_text=_(
+            "Where they draw, the comparison is left out until a reviewer decides. Dawid-Skene needs some comparisons "
+            "that several people judged."
+        ),
+    )
 
     learning_rate = _decimal(
         _("Learning rate"),
@@ -118,6 +130,7 @@ class RunForm(forms.Form):
 
     IN_SIGHT = ("learning_rate", "beta", "epochs", "batch_size")
     SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
+        (_("Judgments"), ("aggregation",)),
         (_("Loss and reference"), ("reference", "loss_type", "loss_weights", "label_smoothing")),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
         (_("Adapter"), ("lora_r", "lora_alpha", "lora_dropout", "target_modules")),
@@ -141,8 +154,15 @@ class RunForm(forms.Form):
         Method.KTO: ("loss_weights", "label_smoothing"),
     }
 
-    def __init__(self, data: Mapping[str, Any] | None = None, *, method: str, settings: Mapping[str, Any]) -> None:
-        shown = dict(settings) | {"method": method}
+    def __init__(
+        self,
+        data: Mapping[str, Any] | None = None,
+        *,
+        method: str,
+        settings: Mapping[str, Any],
+        aggregation: str = Aggregation.ADJUDICATED,
+    ) -> None:
+        shown = dict(settings) | {"method": method, "aggregation": aggregation}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
         super().__init__(data, initial=shown)
         self.chosen = Method(method)
@@ -171,7 +191,7 @@ class RunForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The chosen values, as ``services.defaults.train_spec`` takes them."""
-        return {name: value for name, value in self.cleaned_data.items() if name != "method"}
+        return {name: value for name, value in self.cleaned_data.items() if name not in ("method", "aggregation")}
 
     def in_sight(self) -> list[BoundField]:
         return [self[name] for name in self.IN_SIGHT]
@@ -211,6 +231,7 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             "top_p",
             "max_new_tokens",
             "replay_percent",
+            "aggregation",
             "train_after",
             "train_every_hours",
         )
@@ -224,6 +245,7 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             "top_p": _("Top p"),
             "max_new_tokens": _("Longest answer"),
             "replay_percent": _("Replay, percent"),
+            "aggregation": _("Several judgments of one comparison"),
             "train_after": _("After so many new judgments"),
             "train_every_hours": _("Every so many hours"),
         }
@@ -237,6 +259,9 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             "replay_percent": _(
                 "For every hundred new judgments, so many old ones are trained on again. Some keep what was learnt; "
                 "far more than 100 learn it by heart."
+            ),
+            "aggregation": _(
+                "Which training rows they make. Where they draw, the comparison is left out until a reviewer decides."
             ),
             "train_after": _("Empty: not by number. 50 to 500 are usual; small rounds keep the data fresh."),
             "train_every_hours": _("Empty: not by the clock. With too few new judgments the time passes unused."),
@@ -259,7 +284,7 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
         return [self[name] for name in names]
 
     def rounds(self) -> list[BoundField]:
-        return [self["train_after"], self["train_every_hours"], self["replay_percent"]]
+        return [self["train_after"], self["train_every_hours"], self["replay_percent"], self["aggregation"]]
 
     def clean_temperature(self) -> float:
         value: float = self.cleaned_data["temperature"]

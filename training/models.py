@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Author, Judgment, Project, Rating, User
+from annotate.models import Adjudication, Aggregation, Author, Comparison, Judgment, Project, Rating, User
 from annotate.models.said import SaidField
 
 
@@ -71,6 +71,12 @@ class Loop(models.Model):
         default=25,
         validators=[MaxValueValidator(400)],
         help_text=_("For every hundred new judgments, so many old ones are trained on again."),
+    )
+    aggregation = models.CharField(
+        max_length=20,
+        choices=Aggregation,
+        default=Aggregation.ADJUDICATED,
+        help_text=_("How several judgments of one comparison become training rows."),
     )
     # What a round that starts by itself trains with: a method and its spec, as the form last saved them.
     method = models.CharField(max_length=10, choices=Method, default=Method.DPO)
@@ -153,8 +159,8 @@ class Snapshot(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="snapshots")
     # sha256 over the canonical training rows, in order.
     sha256 = models.CharField(max_length=64)
-    # How several judgments of one comparison become one row: "single" (each its own row) until there are others.
-    aggregation = models.CharField(max_length=20, default="single")
+    # How several judgments of one comparison became rows. Under "single" there are no SnapshotComparisons.
+    aggregation = models.CharField(max_length=20, choices=Aggregation, default=Aggregation.SINGLE)
     # "new": what the parent had not learnt from, and `replayed` decisions that it had. "all": every current decision.
     selection = models.CharField(max_length=10, default="all")
     replayed = models.PositiveIntegerField(default=0)
@@ -167,15 +173,51 @@ class Snapshot(models.Model):
         return f"snapshot {self.pk}"
 
 
+class Outcome(models.TextChoices):
+    PENDING = "pending", _("Not trained yet")
+    USED = "used", _("Used")
+    SKIPPED = "skipped", _("Skipped")
+
+
+class SnapshotComparison(models.Model):
+    """One comparison in a snapshot, what the rule made of its judgments (``items``), and what became of the row.
+
+    The decision is frozen: later judgments, verdicts and retractions change nothing here.
+    """
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="comparisons")
+    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="+")
+    # As ``annotate.aggregation`` says it: first, second, tie, both_bad, undecided, excluded, skip.
+    label = models.CharField(max_length=10)
+    # Share of the votes, or the probability under Dawid-Skene; null where a reviewer decided or nobody did.
+    support = models.FloatField(null=True, blank=True)
+    adjudication = models.ForeignKey(Adjudication, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
+    reason = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["snapshot", "comparison"], name="snapshot_comparison_once"),
+            models.CheckConstraint(
+                condition=Q(outcome="skipped") ^ Q(reason=""), name="snapshot_comparison_skipped_for_a_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"comparison {self.comparison_id} in snapshot {self.snapshot_id}: {self.label}"
+
+
 class SnapshotItem(models.Model):
     """One judgment or rating in a snapshot, and what became of it: from a policy to every judgment, and back."""
 
-    class Outcome(models.TextChoices):
-        PENDING = "pending", _("Not trained yet")
-        USED = "used", _("Used")
-        SKIPPED = "skipped", _("Skipped")
+    Outcome = Outcome
 
     snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="items")
+    # The comparison that a judgment was counted in, when the snapshot's rule decides comparisons.
+    counted_in = models.ForeignKey(
+        SnapshotComparison, on_delete=models.CASCADE, null=True, blank=True, related_name="items"
+    )
     judgment = models.ForeignKey(
         Judgment, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items"
     )

@@ -1,7 +1,8 @@
 """PURE: judgments and ratings become training rows, or are skipped for a reason. Used + skipped = all of them.
 
-Which decisions a run takes is chosen elsewhere (``services.snapshots``): the new ones, and some old ones for replay. A
-skipped one is in the snapshot with its reason.
+Under the rule ``single`` a judgment is a row; under the others a comparison is, made of all its judgments, and the row
+names them. Which decisions a run takes is chosen elsewhere (``services.snapshots``): the new ones, and some old ones
+for replay. A skipped one is in the snapshot with its reason.
 
 ``chosen`` and ``rejected`` begin to exist here.
 """
@@ -9,14 +10,15 @@ skipped one is in the snapshot with its reason.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from annotate.records import JudgmentRecord, Pair, RatingRecord
+from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
+from annotate.records import JudgmentRecord, Pair, PairRecord, RatingRecord
 from annotate.said import Said
 
-Kind = Literal["judgment", "rating"]
+Kind = Literal["judgment", "rating", "comparison"]
 Row = dict[str, Any]
 
 # Why a decision makes no row, in words that a lead reads in the accounting of a run.
@@ -30,6 +32,8 @@ SKIP_REASONS: dict[str, Said] = {
     "recheck": Said("a repeated question: kept to measure consistency"),
     "empty": Said("an answer is empty"),
     "identical": Said("the two answers are the same"),
+    UNDECIDED: Said("people disagree and no rule or reviewer decides"),
+    EXCLUDED: Said("excluded from training by a reviewer"),
     "no_messages": Said("the prompt is empty"),
     "needs_pairs": Said("a single rating: DPO learns from pairs"),
 }
@@ -37,12 +41,16 @@ SKIP_REASONS: dict[str, Said] = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What became of one decision: the ids of its rows, or the reason why it has none."""
+    """What became of one decision: the ids of its rows, or the reason why it has none.
+
+    ``decided`` is there for a comparison: its label, and the judgments that went into it or abstained.
+    """
 
     kind: Kind
     id: int
     row_ids: tuple[str, ...] = ()
     skip_reason: str = ""
+    decided: Decision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,43 +79,47 @@ def rows_sha256(rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def dpo_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord] = ()) -> Rows:
-    """One row ``{id, messages, chosen, rejected}`` for each judgment that prefers one of two answers (``j7``), and one
-    for each answer that was edited: the edit is better than the original (``j7e``).
+def dpo_rows(
+    judged: Iterable[JudgmentRecord | PairRecord],
+    ratings: Iterable[RatingRecord] = (),
+    *,
+    excluded: Collection[int] = (),
+) -> Rows:
+    """One row ``{id, messages, chosen, rejected}`` for each judgment (``j7``), or decided comparison (``c3``), that
+    prefers one of two answers, and one for each answer that was edited: the edit is better than the original (``j7e``,
+    ``c3e7``).
 
-    Ratings make no pairs. They are items all the same when a project collects both, so that the accounting is whole.
+    A comparison's row also names its ``judgments``. ``excluded`` are judgments that a reviewer took out. Ratings make
+    no pairs. They are items all the same when a project collects both, so that the accounting is whole.
     """
     made = Rows()
-    for judgment in judgments:
-        reason = _judgment_skip(judgment)
-        if reason:
-            made.items.append(Item("judgment", judgment.id, skip_reason=reason))
-            continue
+    for record in judged:
+        reason = _nothing_to_learn(record, excluded)
+        pairs = [] if reason else record.pairs
         ids = []
-        for pair in judgment.pairs:
+        for pair in pairs:
             if pair.flaw:
                 continue
-            ids.append(f"j{judgment.id}{'e' if pair.source == 'edit' else ''}")
-            made.rows.append(
-                {
-                    "id": ids[-1],
-                    "messages": judgment.messages,
-                    "chosen": pair.better.text,
-                    "rejected": pair.worse.text,
-                }
-            )
-        flaw = "" if ids else judgment.pairs[0].flaw
-        made.items.append(Item("judgment", judgment.id, tuple(ids), skip_reason=flaw))
+            ids.append(_row_id(record) + (_edit_mark(pair) if pair.source == "edit" else ""))
+            row = {"messages": record.messages, "chosen": pair.better.text, "rejected": pair.worse.text}
+            made.rows.append({"id": ids[-1]} | row | _sources(record, pair))
+        flaw = pairs[0].flaw if pairs else record.choice
+        made.items.append(_item(record, *ids, skip_reason="" if ids else reason or flaw))
     made.items.extend(Item("rating", rating.id, skip_reason="needs_pairs") for rating in ratings)
     return made
 
 
-def kto_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord]) -> Rows:
+def kto_rows(
+    judged: Iterable[JudgmentRecord | PairRecord],
+    ratings: Iterable[RatingRecord],
+    *,
+    excluded: Collection[int] = (),
+) -> Rows:
     """Rows ``{id, messages, completion, label}``: one for each thumb, and two for each pair that was judged.
 
     A judged pair is taken apart into its preferred answer (label true) and the other one (label false). "Both bad" says
     something about single answers, so here it makes two rows with label false, where DPO can only skip it. An edited
-    answer is one more good one (``j7e``).
+    answer is one more good one (``j7e``). Otherwise as ``dpo_rows``.
     """
     made = Rows()
     for rating in ratings:
@@ -118,18 +130,23 @@ def kto_rows(judgments: Iterable[JudgmentRecord], ratings: Iterable[RatingRecord
         row_id = f"r{rating.id}"
         made.rows.append(_single(row_id, rating.messages, rating.answer.text, label=rating.value == "up"))
         made.items.append(Item("rating", rating.id, (row_id,)))
-    for judgment in judgments:
-        reason = _judgment_skip(judgment, both_bad_counts=True) or Pair("judgment", judgment.a, judgment.b).flaw
-        if reason:
-            made.items.append(Item("judgment", judgment.id, skip_reason=reason))
-            continue
-        answers = {f"j{judgment.id}a": judgment.a, f"j{judgment.id}b": judgment.b}
-        if judgment.edited is not None:
-            answers[f"j{judgment.id}e"] = judgment.edited
-        for row_id, answer in answers.items():
-            label = answer is judgment.preferred or answer is judgment.edited
-            made.rows.append(_single(row_id, judgment.messages, answer.text, label=label))
-        made.items.append(Item("judgment", judgment.id, tuple(answers)))
+    for record in judged:
+        reason = _nothing_to_learn(record, excluded)
+        pairs = [] if reason else record.pairs
+        undecided = "" if record.preferred is not None or record.choice == "both_bad" else record.choice
+        reason = reason or undecided or Pair("judgment", record.a, record.b).flaw
+        ids = []
+        if not reason:
+            for side, answer in (("a", record.a), ("b", record.b)):
+                ids.append(_row_id(record) + side)
+                row = _single(ids[-1], record.messages, answer.text, label=answer is record.preferred)
+                made.rows.append(row | _sources(record))
+        for pair in pairs:
+            if pair.source == "edit" and not pair.flaw:
+                ids.append(_row_id(record) + _edit_mark(pair))
+                row = _single(ids[-1], record.messages, pair.better.text, label=True)
+                made.rows.append(row | _sources(record, pair))
+        made.items.append(_item(record, *ids, skip_reason="" if ids else reason))
     return made
 
 
@@ -137,15 +154,37 @@ def _single(row_id: str, messages: list[dict[str, str]], text: str, *, label: bo
     return {"id": row_id, "messages": messages, "completion": text, "label": label}
 
 
-def _judgment_skip(judgment: JudgmentRecord, *, both_bad_counts: bool = False) -> str:
-    """Why it teaches nothing, whatever its answers say."""
-    if judgment.purpose in ("duel", "gold", "recheck"):
-        return judgment.purpose
-    if judgment.split != "train":
+def _row_id(record: JudgmentRecord | PairRecord) -> str:
+    return f"{'c' if isinstance(record, PairRecord) else 'j'}{record.id}"
+
+
+def _edit_mark(pair: Pair) -> str:
+    return "e" if pair.judgment is None else f"e{pair.judgment}"
+
+
+def _sources(record: JudgmentRecord | PairRecord, pair: Pair | None = None) -> Row:
+    """The judgments that went into a comparison's row; a judgment's own row has its id already."""
+    if isinstance(record, JudgmentRecord):
+        return {}
+    own = pair.judgment if pair is not None else None
+    return {"judgments": list(record.decision.votes) if own is None else [own]}
+
+
+def _item(record: JudgmentRecord | PairRecord, *row_ids: str, skip_reason: str = "") -> Item:
+    if isinstance(record, PairRecord):
+        return Item("comparison", record.id, row_ids, skip_reason, record.decision)
+    return Item("judgment", record.id, row_ids, skip_reason)
+
+
+def _nothing_to_learn(record: JudgmentRecord | PairRecord, excluded: Collection[int]) -> str:
+    """Why it teaches nothing, whatever was said of it."""
+    if record.purpose in ("duel", "gold", "recheck"):
+        return record.purpose
+    if record.split != "train":
         return "reserved"
-    if judgment.choice in ("tie", "skip") or (judgment.choice == "both_bad" and not both_bad_counts):
-        return judgment.choice
-    return "" if judgment.messages else "no_messages"
+    if record.choice == EXCLUDED or (isinstance(record, JudgmentRecord) and record.id in excluded):
+        return EXCLUDED
+    return "" if record.messages else "no_messages"
 
 
 def _rating_skip(rating: RatingRecord) -> str:

@@ -6,11 +6,19 @@ Verbs live in ``annotate.services``, questions in ``annotate.queries``.
 from annotate.models.audit import AppendOnlyError, AuditEntry
 from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
 from annotate.models.people import Guideline, Invite, Membership, Project, Role, User
-from annotate.models.quality import Adjudication, GuidelineAcknowledgement, PromptReport, Retraction, Verdict
+from annotate.models.quality import (
+    Adjudication,
+    Aggregation,
+    GuidelineAcknowledgement,
+    PromptReport,
+    Retraction,
+    Verdict,
+)
 from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
     "Adjudication",
+    "Aggregation",
     "AppendOnlyError",
     "AuditEntry",
     "Author",

@@ -74,6 +74,15 @@ class Verdict(models.TextChoices):
     EXCLUDE = "exclude", _("Exclude from training")
 
 
+class Aggregation(models.TextChoices):
+    """How several judgments of one comparison become training rows (``annotate.aggregation`` defines each)."""
+
+    SINGLE = "single", _("Single: every judgment is a row of its own")
+    MAJORITY = "majority", _("Majority: what more than half said")
+    ADJUDICATED = "adjudicated", _("Adjudicated: the reviewer's verdict, else the majority")
+    DAWID_SKENE = "dawid_skene", _("Dawid-Skene: the reviewer's verdict, else votes weighed by reliability")
+
+
 class Adjudication(models.Model):
     """A reviewer's decision on a comparison that people disagree on. A new one supersedes the old."""
 

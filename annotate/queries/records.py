@@ -95,7 +95,7 @@ def _in_chunks(rows: QuerySet[_Decision], *, ids: Iterable[int] | None, since_id
         last = page[-1].pk
 
 
-def _answer(response: Response) -> Answer:
+def answer_of(response: Response) -> Answer:
     author = response.author
     # A person's name must not leave through an export: they go by their pseudonym there, as annotators do.
     name = author.user.pseudonym if author.kind == Author.Kind.PERSON and author.user else author.name
@@ -113,7 +113,7 @@ def _answer(response: Response) -> Answer:
 def _judgment_record(judgment: Judgment) -> JudgmentRecord:
     comparison = judgment.comparison
     prompt = comparison.prompt
-    first, second = _answer(comparison.first), _answer(comparison.second)
+    first, second = answer_of(comparison.first), answer_of(comparison.second)
     return JudgmentRecord(
         id=judgment.pk,
         client_id=str(judgment.client_id),
@@ -142,7 +142,7 @@ def _judgment_record(judgment: Judgment) -> JudgmentRecord:
         retracted_at=judgment.retracted_at,
         retraction=judgment.retraction_id,
         retraction_reason=judgment.retraction.reason if judgment.retraction else "",
-        edited=None if judgment.edited is None else _answer(judgment.edited),
+        edited=None if judgment.edited is None else answer_of(judgment.edited),
     )
 
 
@@ -156,7 +156,7 @@ def _rating_record(rating: Rating) -> RatingRecord:
         prompt_sha256=response.prompt.sha256,
         split=response.prompt.split,
         messages=response.prompt.messages,
-        answer=_answer(response),
+        answer=answer_of(response),
         value=rating.value,
         skip_reason=rating.skip_reason,
         rationale=rating.rationale,

@@ -53,8 +53,15 @@ def judged(loop: Loop, bob: User) -> list[Judgment]:
     return made
 
 
-def started(loop: Loop, user: User | None = None, method: str = "dpo", **chosen: object) -> Run:
-    return start_run(loop=loop, method=method, settings=chosen, started_by=user, reason="Alice pressed Start")
+def started(loop: Loop, user: User | None = None, method: str = "dpo", aggregation: str = "", **chosen: object) -> Run:
+    return start_run(
+        loop=loop,
+        method=method,
+        settings=chosen,
+        started_by=user,
+        reason="Alice pressed Start",
+        aggregation=aggregation,
+    )
 
 
 def form_data(loop: Loop, method: str = "dpo", **changed: object) -> dict[str, object]:
@@ -149,7 +156,7 @@ def test_kto_learns_from_thumbs_and_from_pairs_taken_apart(loop: Loop, judged: l
 
 
 def test_a_judgment_edited_after_the_freeze_changes_nothing_in_the_run(loop: Loop, judged: list[Judgment]) -> None:
-    run = started(loop)
+    run = started(loop, aggregation="single")
     Judgment.objects.filter(pk=judged[0].pk).update(superseded_at=NOW)
     assert frozen_rows(run.snapshot, "dpo").sha256 == run.snapshot.sha256
     Judgment.objects.filter(pk=judged[1].pk).update(swapped=True, choice="A", preferred=judged[1].comparison.second)

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Max, QuerySet
 
-from annotate.models import Project
+from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
-from training.models import Policy, Run, RunEvent, SnapshotItem
+from training.models import Outcome, Policy, Run, RunEvent
 from training.rows import SKIP_REASONS
 from training.states import RUN_ACTIVE
 
@@ -42,12 +44,19 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """What became of a snapshot: used + skipped (+ pending, until the run has ended) = total."""
+    """What became of a snapshot: used + skipped (+ pending, until the run has ended) = total.
+
+    It counts judgments and ratings where each is a row ("single"), else comparisons and ratings: then ``judgments``
+    says how many went into the comparisons, and ``abstained`` how many had skipped them.
+    """
 
     total: int
     used: int
     pending: int
     skipped: list[Share]
+    by_comparison: bool
+    judgments: int
+    abstained: int
 
     @property
     def skipped_total(self) -> int:
@@ -55,25 +64,47 @@ class Accounting:
 
 
 def accounting(run: Run) -> Accounting:
-    """The snapshot's items by outcome and reason."""
-    counts = {
-        (outcome, reason): count
-        for outcome, reason, count in run.snapshot.items.values_list("outcome", "reason")
-        .annotate(items=Count("id"))
-        .order_by("-items", "reason")
-    }
+    """The snapshot's rows by outcome and reason."""
+    items, comparisons = run.snapshot.items.all(), run.snapshot.comparisons.all()
+    by_comparison = run.snapshot.aggregation != Aggregation.SINGLE
+    counts: Counter[tuple[str, str]] = Counter()
+    for rows in (items.filter(rating__isnull=False), comparisons) if by_comparison else (items,):
+        for outcome, reason, count in rows.order_by().values_list("outcome", "reason").annotate(rows=Count("id")):
+            counts[outcome, reason] += count
     skipped = [
         # What the engine refuses are fixed phrases of its own.
         Share(told(SKIP_REASONS.get(reason) or Said(reason)), count)
-        for (outcome, reason), count in counts.items()
-        if outcome == SnapshotItem.Outcome.SKIPPED
+        for (outcome, reason), count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+        if outcome == Outcome.SKIPPED
     ]
     return Accounting(
-        total=sum(counts.values()),
-        used=counts.get((SnapshotItem.Outcome.USED, ""), 0),
-        pending=counts.get((SnapshotItem.Outcome.PENDING, ""), 0),
+        total=counts.total(),
+        used=counts[Outcome.USED, ""],
+        pending=counts[Outcome.PENDING, ""],
         skipped=skipped,
+        by_comparison=by_comparison,
+        judgments=items.filter(counted_in__isnull=False).count() if by_comparison else 0,
+        abstained=items.filter(judgment__isnull=False, counted_in__isnull=True).count() if by_comparison else 0,
     )
+
+
+ROW_COLUMNS = ("kind", "id", "label", "support", "decided_by", "outcome", "reason", "judgments")
+
+
+def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
+    """Each row of the accounting with the judgments that went into it, as ``ROW_COLUMNS``; comparisons first."""
+    votes: dict[int, list[str]] = defaultdict(list)
+    items = run.snapshot.items.order_by("judgment_id", "rating_id")
+    for counted_in, judgment in items.filter(counted_in__isnull=False).values_list("counted_in", "judgment"):
+        votes[counted_in or 0].append(str(judgment))
+    for row in run.snapshot.comparisons.all():
+        by = "" if row.label in ("undecided", "skip") else "reviewer" if row.adjudication_id else "votes"
+        about = (row.label, row.support, by, row.outcome, row.reason)
+        yield "comparison", row.comparison_id, *about, " ".join(votes[row.pk])
+    single = run.snapshot.aggregation == Aggregation.SINGLE
+    for item in items if single else items.filter(rating__isnull=False):
+        kind, pk = ("rating", item.rating_id) if item.judgment_id is None else ("judgment", item.judgment_id)
+        yield kind, pk, "", None, "", item.outcome, item.reason, item.judgment_id
 
 
 # --- The curve --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from training.models import Job, Policy, Run, RunEvent
 from training.paths import policy_folder
 from training.services.leases import Lease, finish
 from training.services.runs import brief, move
-from training.services.snapshots import SnapshotChangedError, frozen_rows, settle
+from training.services.snapshots import SnapshotChangedError, frozen_rows, settle, settle_refused
 from training.services.text import storable
 
 
@@ -106,15 +106,9 @@ def _put_in_place(incoming: Path, target: Path) -> None:
 
 
 def record_skips(run: Run, result: Mapping[str, Any]) -> None:
-    """A run that failed trained nothing, but which rows the engine refused may be why: those are settled."""
+    """Which rows the engine refused may be why the run failed: the page shows it."""
     try:
         made = frozen_rows(run.snapshot, run.method)
     except SnapshotChangedError:
         return
-    reasons = {str(row["id"]): str(row["reason"])[:60] for row in result.get("skipped", [])}
-    for item in made.items:
-        refused = [reasons[row] for row in item.row_ids if row in reasons]
-        if item.row_ids and len(refused) == len(item.row_ids):
-            rows = run.snapshot.items.filter(outcome="pending")
-            rows = rows.filter(judgment_id=item.id) if item.kind == "judgment" else rows.filter(rating_id=item.id)
-            rows.update(outcome="skipped", reason=refused[0])
+    settle_refused(snapshot=run.snapshot, made=made, skipped=result.get("skipped", []))

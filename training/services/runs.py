@@ -40,10 +40,19 @@ def active_run(project_id: int) -> Run | None:
     return Run.objects.filter(project_id=project_id, state__in=RUN_ACTIVE).first()
 
 
-def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_by: User | None, reason: str) -> Run:
+def start_run(
+    *,
+    loop: Loop,
+    method: str,
+    settings: Mapping[str, Any],
+    started_by: User | None,
+    reason: str,
+    aggregation: str = "",
+) -> Run:
     """Freezes snapshot and spec and opens the run with its job, in one transaction; rings after the commit.
 
-    ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it. Raises ``SpecError``
+    ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it; ``aggregation`` is one
+    of ``annotate.models.Aggregation``, the loop's where it is not given, and the loop keeps it. Raises ``SpecError``
     (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
     """
     if (running := active_run(loop.project_id)) is not None:
@@ -53,6 +62,7 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
     if parent is None or opened is None:
         raise CannotStartError(Said("The loop has no base policy yet. Save its settings once, then start the run."))
     spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
+    aggregation = aggregation or loop.aggregation
     # Read before the transaction: on SQLite it would keep every annotator waiting, and what is edited meanwhile is
     # frozen as it was read.
     selection = select_rows(
@@ -62,6 +72,7 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
         replay_percent=loop.replay_percent,
         min_rows=spec.min_rows,
         rng=random.Random(spec.seed),
+        aggregation=aggregation,
     )
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
@@ -81,7 +92,8 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
             )
             job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN)
             plain = spec.to_json()
-            Loop.objects.filter(pk=loop.pk).update(method=method, settings={knob: plain[knob] for knob in KNOBS})
+            kept = {knob: plain[knob] for knob in KNOBS}
+            Loop.objects.filter(pk=loop.pk).update(method=method, settings=kept, aggregation=aggregation)
             record_move(run, "queued", reason)
             record_deed(
                 project=loop.project,
@@ -92,6 +104,7 @@ def start_run(*, loop: Loop, method: str, settings: Mapping[str, Any], started_b
                 snapshot=run.snapshot.sha256,
                 selection=selection.name,
                 replayed=selection.replayed,
+                aggregation=aggregation,
                 reason=reason,
             )
             ring_after_commit(job.pk)

@@ -1,16 +1,23 @@
 """The frozen list of decisions that one run trains on, and what became of each."""
 
 import random
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from annotate.models import Project
+from annotate.aggregation import EXCLUDED, Decision
+from annotate.models import Aggregation, Project
+from annotate.queries.aggregated import decided_records, excluded_judgments, pair_records
 from annotate.queries.records import judgment_records, rating_records
-from training.models import Method, Policy, Snapshot, SnapshotItem
-from training.rows import Item, Rows, dpo_rows, kto_rows, shortcoming
+from annotate.records import JudgmentRecord, PairRecord, RatingRecord
+from training.models import Method, Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
+from training.rows import SKIP_REASONS, Item, Rows, dpo_rows, kto_rows, shortcoming
 
-Outcome = SnapshotItem.Outcome
 BATCH = 500
+
+# A judgment or a rating: its kind and its id.
+Key = tuple[str, int]
 
 
 class Selection(NamedTuple):
@@ -19,81 +26,190 @@ class Selection(NamedTuple):
     made: Rows
     name: str
     replayed: int
+    aggregation: str = Aggregation.SINGLE
 
 
 def select_rows(
-    *, project: Project, method: str, parent: Policy, replay_percent: int, min_rows: int, rng: random.Random
+    *,
+    project: Project,
+    method: str,
+    parent: Policy,
+    replay_percent: int,
+    min_rows: int,
+    rng: random.Random,
+    aggregation: str = Aggregation.SINGLE,
 ) -> Selection:
     """The decisions that ``parent`` has not learnt from, and for every hundred of them ``replay_percent`` that it has.
 
     Replaying some keeps a policy from forgetting earlier rounds. Replaying all over-trains it: with the starter, three
     rounds of 100 judgments took the KL to 22 nats and the true reward down again (docs/simulate.md). Where the new ones
     alone cannot be trained on, every current decision is taken: a lead who presses Start again means just that.
+
+    Under an ``aggregation`` other than "single" a decision is a comparison's: new as well when a judgment was added to
+    it, or when a verdict changed what it says.
     """
-    used, settled = _learnt(parent, method)
-    everything = _build(project, method)
-    fresh = [item for item in everything.items if (item.kind, item.id) not in used | settled]
-    old = [item for item in everything.items if (item.kind, item.id) in used and item.row_ids]
+    learnt = _learnt(parent, method)
+    everything = _build(project, method, aggregation)
+    fresh = [item for item in everything.items if learnt.lacks(item)]
+    new = {(item.kind, item.id) for item in fresh}
+    old = [item for item in everything.items if (item.kind, item.id) not in new and learnt.has(item)]
     wanted = round(sum(bool(item.row_ids) for item in fresh) * replay_percent / 100)
     replayed = rng.sample(old, min(wanted, len(old)))
-    chosen = {(item.kind, item.id) for item in (*fresh, *replayed)}
-    made = _build(project, method, chosen)
+    made = _only(everything, {*new, *((item.kind, item.id) for item in replayed)})
     if shortcoming(method, made, min_rows=min_rows):
-        return Selection(everything, "all", 0)
-    return Selection(made, "new", len(replayed))
+        return Selection(everything, "all", 0, aggregation)
+    return Selection(made, "new", len(replayed), aggregation)
 
 
-def _build(project: Project, method: str, chosen: Collection[tuple[str, int]] | None = None) -> Rows:
-    """Rows of the project's current decisions, or of the chosen ones among them."""
-    build = kto_rows if method == Method.KTO else dpo_rows
-    if chosen is None:
-        return build(judgment_records(project), rating_records(project))
-    return build(
-        judgment_records(project, judgment_ids=[pk for kind, pk in chosen if kind == "judgment"]),
-        rating_records(project, rating_ids=[pk for kind, pk in chosen if kind == "rating"]),
+def _build(project: Project, method: str, aggregation: str) -> Rows:
+    """Rows of the project's current decisions."""
+    judged: Iterable[JudgmentRecord | PairRecord] = (
+        judgment_records(project) if aggregation == Aggregation.SINGLE else pair_records(project, rule=aggregation)
     )
+    return _rows(method, judged, rating_records(project), excluded_judgments(project))
 
 
-def _learnt(parent: Policy, method: str) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
-    """What the policy and its ancestors were trained on; and what was skipped then for a reason that still holds.
+def _rows(
+    method: str,
+    judged: Iterable[JudgmentRecord | PairRecord],
+    ratings: Iterable[RatingRecord],
+    excluded: Collection[int],
+) -> Rows:
+    return (kto_rows if method == Method.KTO else dpo_rows)(judged, ratings, excluded=excluded)
 
-    The reasons depend on the method: a rating that DPO had to leave is new to KTO.
-    """
+
+def _only(made: Rows, chosen: Collection[Key]) -> Rows:
+    items = [item for item in made.items if (item.kind, item.id) in chosen]
+    wanted = {row for item in items for row in item.row_ids}
+    return Rows([row for row in made.rows if row["id"] in wanted], items)
+
+
+# --- What a policy has learnt -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Learnt:
+    """What a policy and its ancestors were trained on, and why they were not trained on the rest."""
+
+    used: set[Key] = field(default_factory=set)
+    # The newest reason of each. Those depend on the method: a rating that DPO had to leave is new to KTO.
+    reasons: dict[Key, str] = field(default_factory=dict)
+    # By comparison: what was learnt of it last, or "" where its rows contradicted each other.
+    labels: dict[int, str] = field(default_factory=dict)
+
+    def lacks(self, item: Item) -> bool:
+        """Is there anything in it that the policy does not know yet, be it why it is left out?"""
+        if not item.row_ids:
+            return any(self.reasons.get(key) != item.skip_reason for key in _keys(item))
+        if item.decided is not None and self.labels.get(item.id, item.decided.label) != item.decided.label:
+            return True
+        # What the engine refused (too long, say) it would refuse again; what a rule left out may be decided by now.
+        return any(
+            key not in self.used and (key not in self.reasons or self.reasons[key] in SKIP_REASONS)
+            for key in _keys(item)
+        )
+
+    def has(self, item: Item) -> bool:
+        """Can it be replayed?"""
+        return bool(item.row_ids) and all(key in self.used for key in _keys(item))
+
+
+def _keys(item: Item) -> list[Key]:
+    """The judgments or the rating behind it, abstentions apart unless nobody decided."""
+    if item.decided is None:
+        return [(item.kind, item.id)]
+    return [("judgment", pk) for pk in item.decided.votes or item.decided.abstained]
+
+
+def _learnt(parent: Policy, method: str) -> Learnt:
     runs: dict[int, str] = {}
     policy: Policy | None = parent
     while policy is not None and policy.run is not None:
         runs[policy.run.snapshot_id] = policy.run.method
         policy = policy.parent
-    used: set[tuple[str, int]] = set()
-    settled: set[tuple[str, int]] = set()
-    items = SnapshotItem.objects.filter(snapshot__in=runs).exclude(outcome=Outcome.PENDING)
-    for snapshot, judgment, rating, outcome in items.values_list("snapshot", "judgment", "rating", "outcome"):
+    found = Learnt()
+    # A parent's snapshot is older than its child's.
+    items = SnapshotItem.objects.filter(snapshot__in=runs).exclude(outcome=Outcome.PENDING).order_by("snapshot", "id")
+    said: dict[int, tuple[int, set[str]]] = {}
+    columns = (
+        "snapshot",
+        "rating",
+        "judgment",
+        "outcome",
+        "reason",
+        "counted_in__label",
+        "judgment__comparison",
+        "judgment__comparison__first",
+        "judgment__preferred",
+    )
+    for snapshot, rating, judgment, outcome, reason, label, comparison, first, preferred in items.values_list(*columns):
         key = ("judgment", judgment) if judgment is not None else ("rating", rating)
-        if outcome == Outcome.USED:
-            used.add(key)
-        elif runs[snapshot] == method:
-            settled.add(key)
-    return used, settled
+        if outcome != Outcome.USED:
+            if runs[snapshot] == method:
+                found.reasons[key] = reason
+            continue
+        found.used.add(key)
+        if comparison is not None:
+            own = "both_bad" if preferred is None else "first" if preferred == first else "second"
+            since, labels = said.get(comparison, (0, set()))
+            said[comparison] = (snapshot, (labels if since == snapshot else set()) | {label or own})
+    found.labels = {
+        comparison: next(iter(labels)) if len(labels) == 1 else "" for comparison, (_, labels) in said.items()
+    }
+    return found
+
+
+# --- Freezing ---------------------------------------------------------------------------------------------------------
 
 
 def freeze(*, project: Project, selection: Selection) -> Snapshot:
     """Stores the snapshot. What is skipped now is settled now; the rest is pending until the run has ended."""
     made = selection.made
     snapshot = Snapshot.objects.create(
-        project=project, sha256=made.sha256, selection=selection.name, replayed=selection.replayed
+        project=project,
+        sha256=made.sha256,
+        aggregation=selection.aggregation,
+        selection=selection.name,
+        replayed=selection.replayed,
     )
-    SnapshotItem.objects.bulk_create((_item(snapshot, item) for item in made.items), batch_size=BATCH)
+    decided = [
+        SnapshotComparison(
+            snapshot=snapshot,
+            comparison_id=item.id,
+            label=item.decided.label,
+            support=item.decided.support,
+            adjudication_id=item.decided.adjudication,
+            outcome=Outcome.SKIPPED if item.skip_reason else Outcome.PENDING,
+            reason=item.skip_reason,
+        )
+        for item in made.items
+        if item.decided is not None
+    ]
+    SnapshotComparison.objects.bulk_create(decided, batch_size=BATCH)
+    counted_in = {row.comparison_id: row for row in decided}
+    items = (row for item in made.items for row in _items(snapshot, item, counted_in.get(item.id)))
+    SnapshotItem.objects.bulk_create(items, batch_size=BATCH)
     return snapshot
 
 
-def _item(snapshot: Snapshot, item: Item) -> SnapshotItem:
-    return SnapshotItem(
-        snapshot=snapshot,
-        judgment_id=item.id if item.kind == "judgment" else None,
-        rating_id=item.id if item.kind == "rating" else None,
-        outcome=Outcome.SKIPPED if item.skip_reason else Outcome.PENDING,
-        reason=item.skip_reason,
-    )
+def _items(snapshot: Snapshot, item: Item, counted_in: SnapshotComparison | None) -> list[SnapshotItem]:
+    outcome = Outcome.SKIPPED if item.skip_reason else Outcome.PENDING
+    if item.decided is None:
+        one = SnapshotItem(snapshot=snapshot, outcome=outcome, reason=item.skip_reason)
+        if item.kind == "judgment":
+            one.judgment_id = item.id
+        else:
+            one.rating_id = item.id
+        return [one]
+    votes = [
+        SnapshotItem(snapshot=snapshot, judgment_id=pk, counted_in=counted_in, outcome=outcome, reason=item.skip_reason)
+        for pk in item.decided.votes
+    ]
+    abstained = [
+        SnapshotItem(snapshot=snapshot, judgment_id=pk, outcome=Outcome.SKIPPED, reason="skip")
+        for pk in item.decided.abstained
+    ]
+    return votes + abstained
 
 
 class SnapshotChangedError(Exception):
@@ -106,13 +222,20 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
     Decisions are never overwritten, so only a hand in the database can change them. An edit since the freeze supersedes
     a judgment and leaves its row; the run trains on what was frozen.
     """
-    items = snapshot.items.values_list("judgment_id", "rating_id")
-    judgments = [judgment for judgment, _ in items if judgment is not None]
-    ratings = [rating for _, rating in items if rating is not None]
-    build = kto_rows if method == Method.KTO else dpo_rows
-    made = build(
-        judgment_records(snapshot.project, judgment_ids=judgments, include_inactive=True),
-        rating_records(snapshot.project, rating_ids=ratings, include_inactive=True),
+    project = snapshot.project
+    items = list(snapshot.items.values_list("judgment_id", "rating_id", "reason"))
+    ratings = [rating for _, rating, _ in items if rating is not None]
+    judged: Iterable[JudgmentRecord | PairRecord]
+    if snapshot.aggregation == Aggregation.SINGLE:
+        ids = [judgment for judgment, _, _ in items if judgment is not None]
+        judged = judgment_records(project, judgment_ids=ids, include_inactive=True)
+    else:
+        judged = decided_records(project, _frozen_decisions(snapshot))
+    made = _rows(
+        method,
+        judged,
+        rating_records(project, rating_ids=ratings, include_inactive=True),
+        {judgment for judgment, _, reason in items if judgment is not None and reason == EXCLUDED},
     )
     if made.sha256 != snapshot.sha256:
         raise SnapshotChangedError(
@@ -121,14 +244,30 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
     return made
 
 
+def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:
+    votes: dict[int, list[int]] = defaultdict(list)
+    counted = snapshot.items.filter(counted_in__isnull=False).order_by("judgment_id")
+    for comparison, judgment in counted.values_list("counted_in__comparison_id", "judgment_id"):
+        votes[comparison].append(judgment or 0)
+    return {
+        row.comparison_id: Decision(
+            row.label, tuple(votes[row.comparison_id]), support=row.support, adjudication=row.adjudication_id
+        )
+        for row in snapshot.comparisons.all()
+    }
+
+
+# --- What became of it ------------------------------------------------------------------------------------------------
+
+
 def settle(*, snapshot: Snapshot, made: Rows, used: Iterable[str], skipped: Iterable[Mapping[str, Any]]) -> None:
     """Writes each pending item's outcome: used when any of its rows was, else skipped with the engine's reason.
 
     Raises ``ValueError`` when the engine left a row unaccounted for: then nothing it says can be trusted.
     """
     used_ids = set(used)
-    reasons = {str(row["id"]): str(row["reason"])[:60] or "skipped" for row in skipped}
-    outcomes: dict[tuple[str, int], str] = {}
+    reasons = _reasons(skipped)
+    outcomes: dict[Key, str] = {}
     for item in made.items:
         if item.skip_reason:
             continue
@@ -136,10 +275,45 @@ def settle(*, snapshot: Snapshot, made: Rows, used: Iterable[str], skipped: Iter
         if missing:
             raise ValueError(f"the engine did not account for row {missing[0]}")
         outcomes[item.kind, item.id] = "" if used_ids & set(item.row_ids) else reasons[item.row_ids[0]]
-    changed = []
-    for row in snapshot.items.filter(outcome=Outcome.PENDING):
-        key = ("judgment", row.judgment_id) if row.judgment_id is not None else ("rating", row.rating_id or 0)
-        row.reason = outcomes[key]
-        row.outcome = Outcome.SKIPPED if row.reason else Outcome.USED
-        changed.append(row)
-    SnapshotItem.objects.bulk_update(changed, ["outcome", "reason"], batch_size=BATCH)
+    _write(snapshot, outcomes)
+
+
+def settle_refused(*, snapshot: Snapshot, made: Rows, skipped: Iterable[Mapping[str, Any]]) -> None:
+    """A run that failed trained nothing, but which rows the engine refused may be why: those are settled."""
+    reasons = _reasons(skipped)
+    _write(
+        snapshot,
+        {
+            (item.kind, item.id): reasons[item.row_ids[0]]
+            for item in made.items
+            if item.row_ids and all(row in reasons for row in item.row_ids)
+        },
+    )
+
+
+def _reasons(skipped: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    return {str(row["id"]): str(row["reason"])[:60] or "skipped" for row in skipped}
+
+
+def _write(snapshot: Snapshot, outcomes: Mapping[Key, str]) -> None:
+    """The outcome of every pending item that ``outcomes`` names: "" is used, anything else the reason it was not."""
+    comparisons = list(snapshot.comparisons.filter(outcome=Outcome.PENDING))
+    items = list(snapshot.items.filter(outcome=Outcome.PENDING).select_related("counted_in"))
+    settled_comparisons = [row for row in comparisons if _settled(row, ("comparison", row.comparison_id), outcomes)]
+    SnapshotComparison.objects.bulk_update(settled_comparisons, ["outcome", "reason"], batch_size=BATCH)
+    settled_items = [row for row in items if _settled(row, _key_of(row), outcomes)]
+    SnapshotItem.objects.bulk_update(settled_items, ["outcome", "reason"], batch_size=BATCH)
+
+
+def _key_of(item: SnapshotItem) -> Key:
+    if item.counted_in is not None:
+        return "comparison", item.counted_in.comparison_id
+    return ("judgment", item.judgment_id) if item.judgment_id is not None else ("rating", item.rating_id or 0)
+
+
+def _settled(row: SnapshotComparison | SnapshotItem, key: Key, outcomes: Mapping[Key, str]) -> bool:
+    if key not in outcomes:
+        return False
+    row.reason = outcomes[key]
+    row.outcome = Outcome.SKIPPED if row.reason else Outcome.USED
+    return True

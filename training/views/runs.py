@@ -1,3 +1,4 @@
+import csv
 from typing import Any
 
 from django.contrib import messages
@@ -9,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for
+from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.said import Said
 from annotate.telling import told_error
@@ -36,7 +38,7 @@ def start_form(loop: Loop, method: str | None = None) -> RunForm:
     chosen = method if method in Method.values else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
-    return RunForm(method=chosen, settings=defaults | kept)
+    return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation)
 
 
 @require_safe
@@ -84,6 +86,7 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
             loop=loop,
             method=form.chosen,
             settings=form.settings(),
+            aggregation=form.cleaned_data["aggregation"],
             started_by=request.user,
             reason=Said("%(who)s pressed Start", who=str(request.user)),
         )
@@ -157,6 +160,21 @@ def curve(request: SignedInRequest, project_id: int, number: int) -> JsonRespons
     newest = queries.newest_event(found)
     active = found.state in RUN_ACTIVE
     return JsonResponse({"points": queries.curve(found, after=int(after)), "after": newest, "active": active})
+
+
+@require_safe
+@login_required
+def rows_csv(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """What the run trains on, a line for each row, with the judgments that went into it."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="run-{number}-rows-project{project_id}.csv"'
+    table = csv.writer(answer)
+    table.writerow(queries.ROW_COLUMNS)
+    for row in queries.snapshot_rows(found):
+        table.writerow([formula_safe(cell) for cell in row])
+    return answer
 
 
 @require_POST
