@@ -119,6 +119,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "annotate.middleware.SecondFactorRequired",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -250,6 +251,13 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 # Failed sign-ins count per name and address, so that one mistyped password never locks out an office.
 ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "8/5m/key"}
+MFA_ADAPTER = "annotate.accounts.SecondFactor"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Pairloop"
+# A code counts half a minute longer, for clocks that are not quite right. Each code counts once.
+MFA_TOTP_TOLERANCE = 1
+# Owners and leads of projects, and the site's, set up a second factor before they see anything else.
+REQUIRE_MFA = _flag("PAIRLOOP_REQUIRE_MFA", False)
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

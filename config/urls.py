@@ -2,8 +2,16 @@
 
 from allauth.account import views as account
 from allauth.account.decorators import secure_admin_login
+from allauth.mfa.base import views as mfa
+from allauth.mfa.recovery_codes import views as recovery_codes
+from allauth.mfa.totp import views as totp
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+from django.views.generic import RedirectView
+
+from annotate.views import second_factor
 
 # The admin's own sign-in knows no rate limit; ours does.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -14,6 +22,24 @@ account_patterns = [
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
     path("password/change/", account.password_change, name="account_change_password"),
+    path("confirm/", account.reauthenticate, name="account_reauthenticate"),
+    path("second-factor/", RedirectView.as_view(pattern_name="annotate:account"), name="mfa_index"),
+    path("second-factor/code/", mfa.authenticate, name="mfa_authenticate"),
+    path("second-factor/confirm/", mfa.reauthenticate, name="mfa_reauthenticate"),
+    path("second-factor/set-up/", never_cache(totp.activate_totp), name="mfa_activate_totp"),
+    path("second-factor/set-up/qr.svg", second_factor.qr, name="mfa_qr"),
+    path("second-factor/off/", totp.deactivate_totp, name="mfa_deactivate_totp"),
+    path(
+        "second-factor/recovery/",
+        require_safe(never_cache(recovery_codes.view_recovery_codes)),
+        name="mfa_view_recovery_codes",
+    ),
+    path("second-factor/recovery/new/", recovery_codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),
+    path(
+        "second-factor/recovery/download/",
+        require_safe(recovery_codes.download_recovery_codes),
+        name="mfa_download_recovery_codes",
+    ),
 ]
 
 urlpatterns = [

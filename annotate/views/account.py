@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from annotate.access import SignedInRequest
 from annotate.forms.accounts import NameForm
 from annotate.models import User
+from annotate.queries.accounts import has_factor
 from annotate.services import accounts as service
 
 
@@ -25,7 +26,8 @@ def account(request: SignedInRequest) -> HttpResponse:
         service.rename(user=request.user, **form.cleaned_data)
         messages.success(request, _("Saved."))
         return redirect("annotate:account")
-    return render(request, "annotate/account.html", {"form": form}, status=422 if form.errors else 200)
+    context = {"form": form, "has_factor": has_factor(request.user)}
+    return render(request, "annotate/account.html", context, status=422 if form.errors else 200)
 
 
 @require_POST

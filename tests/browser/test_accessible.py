@@ -31,7 +31,14 @@ def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, sch
     page.locator("#undo").wait_for()
     paths = [f"/projects/{desk.project}/{name}/" for name in [*FOR_ANNOTATORS, *FOR_LEADS, *OF_TRAINING]]
     broken = []
-    for path in [*paths, f"/projects/{desk.project}/", "/", "/account/", "/accounts/password/change/"]:
+    for path in [
+        *paths,
+        f"/projects/{desk.project}/",
+        "/",
+        "/account/",
+        "/accounts/confirm/",
+        "/accounts/password/change/",
+    ]:
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path

@@ -21,6 +21,7 @@ SIGN_IN, MISSING, FORBIDDEN, OPEN = "sign in first", "404", "403", "open"
 Outcomes = tuple[str, str, str, str, str]
 FOR_ALL: Outcomes = (OPEN, OPEN, OPEN, OPEN, OPEN)
 SIGNED_IN: Outcomes = (SIGN_IN, OPEN, OPEN, OPEN, OPEN)
+NOTHING_YET: Outcomes = (SIGN_IN, MISSING, MISSING, MISSING, MISSING)
 STAFF: Outcomes = (SIGN_IN, FORBIDDEN, FORBIDDEN, FORBIDDEN, OPEN)
 MEMBERS: Outcomes = (SIGN_IN, MISSING, OPEN, OPEN, OPEN)
 # Owners of the site, whom test_accounts.py plays: nobody in this cast is one.
@@ -47,6 +48,17 @@ TABLE: dict[str, Page] = {
     "account_logout": Page(FOR_ALL, FOR_ALL),
     "account_inactive": Page(FOR_ALL, None),
     "account_change_password": Page(SIGNED_IN, SIGNED_IN),
+    "account_reauthenticate": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_index": Page(FOR_ALL, FOR_ALL),
+    "mfa_authenticate": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_reauthenticate": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_activate_totp": Page(SIGNED_IN, SIGNED_IN),
+    # There is nothing to show or switch off while nobody in this cast has a second factor (test_second_factor).
+    "mfa_qr": Page(NOTHING_YET, None),
+    "mfa_deactivate_totp": Page(NOTHING_YET, NOTHING_YET),
+    "mfa_view_recovery_codes": Page(NOTHING_YET, None),
+    "mfa_generate_recovery_codes": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_download_recovery_codes": Page(NOTHING_YET, None),
     "annotate:account": Page(SIGNED_IN, SIGNED_IN),
     "annotate:sign_out_everywhere": Page(None, SIGNED_IN),
     "annotate:accounts": Page(SITE, None),

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db.models import F
@@ -78,6 +79,15 @@ def test_an_account_is_closed_and_opened_from_the_command_line(project: Project,
         run("close_account", "nina")
     with pytest.raises(CommandError, match="Parcel support"):
         run("close_account", "alice")
+
+
+def test_a_lost_second_factor_is_taken_away_from_the_command_line(bob: User) -> None:
+    Authenticator.objects.create(user=bob, type=Authenticator.Type.TOTP, data={})
+    assert "removed" in run("remove_second_factor", "bob")
+    assert not Authenticator.objects.exists()
+    assert "had none" in run("remove_second_factor", "bob")
+    with pytest.raises(CommandError, match="no account named nina"):
+        run("remove_second_factor", "nina")
 
 
 @pytest.fixture

@@ -1,0 +1,182 @@
+"""The second factor: setting it up, signing in with it, recovery codes, and roles for which the site asks it."""
+
+import base64
+import hashlib
+import hmac
+import re
+import struct
+import time
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from annotate.models import AuditEntry, Project, User
+from tests.cast import PASSWORD
+from tests.web.test_security import inline
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> None:
+    """Rate limits and used codes are remembered in the cache, longer than a test lasts."""
+    cache.clear()
+
+
+def code(secret: str, ahead: int = 0) -> str:
+    """What an authenticator app shows (RFC 6238), or will show ``ahead`` times thirty seconds later."""
+    counter = struct.pack(">Q", int(time.time()) // 30 + ahead)
+    digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
+    start = digest[-1] & 15
+    return f"{(int.from_bytes(digest[start : start + 4]) & 0x7FFFFFFF) % 1_000_000:06d}"
+
+
+def sign_in(client: Client, user: User) -> str:
+    """Where the password alone leads."""
+    return client.post(reverse("account_login"), {"login": user.username, "password": PASSWORD})["Location"]
+
+
+def set_up(client: Client, user: User) -> tuple[str, list[str]]:
+    """Sets it up as a person does, signed in anew; the key and the recovery codes."""
+    client.force_login(user)
+    page = reverse("mfa_activate_totp")
+    confirm = client.get(page)["Location"]
+    assert confirm.startswith(reverse("account_reauthenticate"))
+    assert inline(client.get(confirm).content.decode()) == []
+    assert client.post(confirm, {"password": "nonsense"}).status_code == 200
+    assert client.post(confirm, {"password": PASSWORD})["Location"] == page
+    body = client.get(page).content.decode()
+    assert inline(body) == []
+    secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', body)
+    assert secret
+    picture = client.get(reverse("mfa_qr"))
+    assert picture["Content-Type"] == "image/svg+xml"
+    assert "no-store" in picture["Cache-Control"]
+    assert b"<path" in picture.content
+    assert b"style" not in picture.content
+    wrong = client.post(page, {"code": "000000"})
+    assert "wrong" in wrong.content.decode()
+    assert client.post(page, {"code": code(secret[1])})["Location"] == reverse("mfa_view_recovery_codes")
+    shown = client.get(reverse("mfa_view_recovery_codes"))
+    assert "no-store" in shown["Cache-Control"]
+    assert inline(shown.content.decode()) == []
+    codes = re.findall(r"<li>(\d{8})</li>", shown.content.decode())
+    assert len(set(codes)) == 10
+    assert client.get(reverse("mfa_download_recovery_codes")).content.decode().split() == codes
+    return secret[1], codes
+
+
+def test_the_password_alone_opens_nothing_any_more(
+    client: Client, bob: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        secret, _ = set_up(client, bob)
+    client.logout()
+    asked = sign_in(client, bob)
+    assert asked == reverse("mfa_authenticate")
+    assert client.get(reverse("annotate:home")).status_code == 302
+    assert inline(client.get(asked).content.decode()) == []
+    assert "wrong" in client.post(asked, {"code": "000000"}).content.decode()
+    assert client.get(reverse("annotate:home")).status_code == 302
+    assert client.post(asked, {"code": code(secret)})["Location"] == "/"
+    assert client.get(reverse("annotate:home")).status_code == 200
+    noted = AuditEntry.objects.filter(subject="bob").order_by("id").values_list("verb", "detail")
+    assert [verb for verb, _ in noted][1:] == [
+        "account.sign_in_failed",  # The wrong password, where it was asked for again.
+        "account.mfa_added",
+        "account.mfa_added",
+        "account.sign_in_failed",
+        "account.signed_in",
+    ]
+    assert [detail for _, detail in noted][-2:] == [{"by": "totp"}, {"by": "password, mfa"}]
+    assert secret not in str(list(noted))
+
+
+def test_a_code_and_a_recovery_code_work_once_each(client: Client, bob: User) -> None:
+    secret, codes = set_up(client, bob)
+    for given in (code(secret, ahead=1), codes[0]):
+        client.logout()
+        asked = sign_in(client, bob)
+        assert client.post(asked, {"code": given}).status_code == 302
+        client.logout()
+        asked = sign_in(client, bob)
+        assert client.post(asked, {"code": given}).status_code == 200
+        assert client.get(reverse("annotate:home")).status_code == 302
+
+
+def test_guessing_codes_is_slowed_down(client: Client, bob: User) -> None:
+    secret, _ = set_up(client, bob)
+    client.logout()
+    asked = sign_in(client, bob)
+    for _ in range(8):
+        client.post(asked, {"code": "000000"})
+    assert "Too many" in client.post(asked, {"code": code(secret, ahead=1)}).content.decode()
+    assert client.get(reverse("annotate:home")).status_code == 302
+
+
+def test_it_is_switched_off_and_its_codes_renewed_by_who_confirms_it(
+    client: Client, bob: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    _, codes = set_up(client, bob)
+    new = reverse("mfa_generate_recovery_codes")
+    assert inline(client.get(new).content.decode()) == []
+    with django_capture_on_commit_callbacks(execute=True):
+        assert client.post(new).status_code == 302
+    assert codes[0] not in client.get(reverse("mfa_view_recovery_codes")).content.decode()
+    off = reverse("mfa_deactivate_totp")
+    # A session that has not confirmed is asked first; by a code or by the password.
+    other = Client()
+    other.force_login(bob)
+    confirm = other.get(off)["Location"]
+    assert confirm.startswith((reverse("account_reauthenticate"), reverse("mfa_reauthenticate")))
+    with_code = reverse("mfa_reauthenticate")
+    assert inline(other.get(with_code).content.decode()) == []
+    assert "wrong" in other.post(with_code, {"code": "000000"}).content.decode()
+    assert inline(client.get(off).content.decode()) == []
+    assert client.post(off)["Location"] == reverse("mfa_index")
+    client.logout()
+    assert sign_in(client, bob) == "/"
+    verbs = AuditEntry.objects.filter(subject="bob").values_list("verb", flat=True)
+    assert {"account.mfa_renewed", "account.mfa_removed"} <= set(verbs)
+
+
+def test_roles_that_need_it_are_led_to_it_and_cannot_switch_it_off(
+    client: Client, project: Project, alice: User, lea: User, bob: User, settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    home = reverse("annotate:home")
+    for person in (alice, lea, User.objects.create_superuser("root")):
+        client.force_login(person)
+        for page in (home, reverse("annotate:project", args=[project.pk]), "/admin/"):
+            assert client.get(page)["Location"] == reverse("mfa_activate_totp")
+        assert client.post(reverse("annotate:settings", args=[project.pk]))["Location"] == reverse("mfa_activate_totp")
+        assert client.get(reverse("annotate:account")).status_code == 200
+    client.force_login(bob)
+    assert client.get(home).status_code == 200
+    set_up(client, lea)
+    assert client.get(home).status_code == 200
+    refused = client.post(reverse("mfa_deactivate_totp"))
+    assert "it stays on" in refused.content.decode()
+    client.logout()
+    assert sign_in(client, lea) == reverse("mfa_authenticate")
+
+
+def test_a_fragment_is_not_swapped_for_the_form(
+    client: Client, project: Project, lea: User, settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    client.force_login(lea)
+    answer = client.post(reverse("annotate:judge", args=[project.pk]), headers={"HX-Request": "true"})
+    assert (answer.status_code, answer["HX-Redirect"]) == (403, reverse("mfa_activate_totp"))
+
+
+def test_without_the_setting_nobody_is_led_anywhere(client: Client, project: Project, alice: User) -> None:
+    client.force_login(alice)
+    assert client.get(reverse("annotate:project", args=[project.pk])).status_code == 200
+
+
+def test_the_picture_of_a_key_is_only_for_who_sets_it_up(client: Client, bob: User) -> None:
+    assert client.get(reverse("mfa_qr")).status_code == 302
+    client.force_login(bob)
+    assert client.get(reverse("mfa_qr")).status_code == 404
