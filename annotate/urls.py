@@ -53,6 +53,7 @@ project_patterns = [
     path("review/prompts/<int:prompt_id>/", review.resolve_reports, name="resolve_reports"),
     path("comparisons/<int:comparison_id>/", review.comparison, name="comparison"),
     path("comparisons/<int:comparison_id>/verdict/", review.adjudicate, name="adjudicate"),
+    path("comparisons/<int:comparison_id>/verdict/withdraw/", review.withdraw_verdict, name="withdraw_verdict"),
     path("comparisons/<int:comparison_id>/gold/", review.make_gold, name="make_gold"),
     path("retractions/", review.retractions, name="retractions"),
     path("retractions/new/", review.retract, name="retract"),

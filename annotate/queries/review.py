@@ -108,6 +108,12 @@ def _label(judgment: Judgment, comparison: Comparison) -> str:
     return "first" if judgment.preferred_id == comparison.first_id else "second"
 
 
+def verdicts(project: Project) -> QuerySet[Adjudication]:
+    """The verdicts that stand, newest first."""
+    standing = Adjudication.objects.filter(comparison__project=project, superseded_at__isnull=True)
+    return standing.select_related("comparison", "reviewer").order_by("-id")
+
+
 @dataclass(frozen=True, slots=True)
 class ReportedPrompt:
     """A prompt with its open reports."""

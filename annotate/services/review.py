@@ -85,6 +85,17 @@ def adjudicate(*, comparison: Comparison, verdict: str, note: str, reviewer: Use
     return made
 
 
+@transaction.atomic
+def withdraw_verdict(*, comparison: Comparison, reviewer: User) -> bool:
+    """No verdict stands any more: the judgments speak for themselves again. False when none stood."""
+    standing = Adjudication.objects.filter(comparison=comparison, superseded_at__isnull=True)
+    if standing.update(superseded_at=timezone.now()) != 1:
+        return False
+    record_deed(project=comparison.project, actor=reviewer, verb="verdict.withdrawn",
+                subject=f"comparison {comparison.pk}")  # fmt: skip
+    return True
+
+
 # --- Retraction -------------------------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,9 @@ from annotate.queries import review as queries
 from annotate.services import checks
 from annotate.services import review as service
 
+# The newest verdicts, for a second thought; the audit log has all.
+MOST_VERDICTS = 20
+
 
 @require_safe
 @login_required
@@ -40,6 +43,7 @@ def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]
         "waiting": waiting.count(),
         "passed": passed.count(),
         "dispute": queries.dispute_of(first) if first else None,
+        "verdicts": queries.verdicts(membership.project)[:MOST_VERDICTS],
         "form": form,
     }
 
@@ -68,6 +72,17 @@ def adjudicate(request: SignedInRequest, project_id: int, comparison_id: int) ->
     service.adjudicate(comparison=subject, reviewer=request.user, **form.cleaned_data)
     messages.success(request, _("Your verdict stands for this comparison."))
     return redirect("annotate:review", project_id)
+
+
+@require_POST
+@login_required
+def withdraw_verdict(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    if service.withdraw_verdict(comparison=_comparison(membership, comparison_id), reviewer=request.user):
+        messages.success(request, _("No verdict stands for this comparison now. What was said before is kept."))
+    else:
+        messages.info(request, _("No verdict stood any more."))
+    return redirect("annotate:comparison", project_id, comparison_id)
 
 
 @require_POST

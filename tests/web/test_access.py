@@ -110,6 +110,7 @@ TABLE: dict[str, Page] = {
     "annotate:resolve_reports": Page(None, LEADS, {"prompt_id": "prompt"}),
     "annotate:comparison": Page(LEADS, None, COMPARISON),
     "annotate:adjudicate": Page(None, LEADS, COMPARISON),
+    "annotate:withdraw_verdict": Page(None, LEADS, COMPARISON),
     "annotate:make_gold": Page(None, LEADS, COMPARISON),
     "annotate:retractions": Page(LEADS, None),
     "annotate:retract": Page(None, LEADS),

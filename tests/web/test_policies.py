@@ -1,5 +1,7 @@
 """Policies on their pages: what they are, where they came from, and what was measured."""
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -7,8 +9,9 @@ from django.utils import timezone
 
 from annotate.models import Author, Project, User
 from annotate.services.review import retract, reverse_retraction
-from tests.cast import make_comparison, make_judgment, make_prompt
-from training.models import Loop, Policy
+from tests.cast import make_comparison, make_judgment, make_prompt, policy_author
+from training.models import Loop, Policy, Run, Snapshot, SnapshotItem
+from training.queries.retracted import Retracted, retracted_since
 from training.services.loops import ensure_loop
 from training.services.runs import start_run
 
@@ -116,3 +119,77 @@ def test_a_policy_is_marked_while_judgments_that_it_learned_from_are_retracted(
     assert "Trained on 14 judgments that were retracted since." in shown
     reverse_retraction(retraction=made, actor=lea)
     assert not any("retracted" in client.get(url).content.decode() for url in pages)
+
+
+def test_a_child_is_marked_through_the_policy_whose_weights_it_continues(
+    client: Client, lea: User, bob: User, loop: Loop
+) -> None:
+    """Policy 3 comes from 2 and 2 from 1; the judgments of 1 and one of 3 are retracted. 4 comes from the base."""
+    project = loop.project
+    base, first = Policy.objects.get(project=project, number=0), Policy.objects.get(project=project, number=1)
+    made = {1: first}
+    for number, parent in ((2, first), (3, None), (4, base)):
+        judgments = [make_judgment(make_comparison(make_prompt(project)), lea) for _ in range(2)]
+        snapshot = Snapshot.objects.create(project=project, sha256="0" * 64)
+        for judgment in judgments:
+            SnapshotItem.objects.create(snapshot=snapshot, judgment=judgment, outcome="used")
+        Run.objects.update(state="finished")
+        above = parent or made[2]
+        run = Run.objects.create(
+            project=project,
+            round=first.run.round,
+            number=number,
+            snapshot=snapshot,
+            method="dpo",
+            spec={},
+            parent=above,
+        )
+        made[number] = Policy.objects.create(
+            project=project,
+            number=number,
+            parent=above,
+            run=run,
+            author=policy_author(project, number),
+            base_model="owner/name",
+            adapter_path=str(number),
+            manifest_sha256="f" * 64,
+        )
+    assert first.run is not None
+    first.run.snapshot.items.update(outcome="used")
+    retract(project=project, actor=lea, annotator=bob, reason="clicked through")
+    taken = made[3].run.snapshot.items.first().judgment
+    one = retract(
+        project=project,
+        actor=lea,
+        annotator=lea,
+        since=taken.created_at,
+        until=taken.created_at + timedelta(microseconds=1),
+        reason="slip",
+    )
+    marks = retracted_since(made.values())
+    assert marks == {
+        first.pk: Retracted(20, []),
+        made[2].pk: Retracted(0, [(1, 20)]),
+        made[3].pk: Retracted(1, [(1, 20)]),
+    }
+    client.force_login(lea)
+    listed = client.get(reverse("training:policies", args=[project.pk])).content.decode()
+    assert listed.count("20 retracted through policy 1") == 2
+    shown = client.get(reverse("training:policy", args=[project.pk, 3])).content.decode()
+    assert "Trained on 1 judgment that was retracted since." in shown
+    assert "whose weights it continues, it learned from 20 judgments that were retracted since" in shown
+    assert reverse("training:policy", args=[project.pk, 1]) in shown
+    assert reverse_retraction(retraction=one, actor=lea)
+    assert retracted_since([made[3]]) == {made[3].pk: Retracted(0, [(1, 20)])}
+    verbs = list(project.audit_entries.order_by("id").values_list("verb", flat=True))
+    assert [verb for verb in verbs if "retract" in verb] == [
+        "judgments.retracted",
+        "judgments.retracted",
+        "retraction.reversed",
+    ]
+
+
+def test_the_marks_cost_two_queries_however_many_policies(loop: Loop, django_assert_num_queries: object) -> None:
+    policies = list(Policy.objects.filter(project=loop.project))
+    with django_assert_num_queries(2):  # type: ignore[operator]
+        retracted_since(policies)

@@ -179,3 +179,18 @@ def test_the_quality_page_asks_as_many_questions_for_many_people_as_for_few(
             make_judgment(make_comparison(make_prompt(project)), person)
     with django_assert_max_num_queries(14):
         client.get(url("quality", project))
+
+
+def test_a_verdict_is_taken_back_and_both_are_recorded(
+    client: Client, project: Project, lea: User, disputed: Comparison
+) -> None:
+    client.force_login(lea)
+    client.post(url("adjudicate", project, disputed.pk), {"verdict": "first"})
+    assert not review.disputed(project).exists()
+    assert url("comparison", project, disputed.pk) in client.get(url("review", project)).content.decode()
+    for _ in range(2):
+        assert client.post(url("withdraw_verdict", project, disputed.pk)).status_code == 302
+    assert list(review.disputed(project)) == [disputed]
+    assert Adjudication.objects.get().superseded_at is not None
+    verbs = list(project.audit_entries.order_by("id").values_list("verb", flat=True))
+    assert verbs[-2:] == ["comparison.adjudicated", "verdict.withdrawn"]

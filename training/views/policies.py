@@ -22,7 +22,7 @@ def policies(request: SignedInRequest, project_id: int) -> HttpResponse:
         "project": membership.project,
         "loop": Loop.objects.filter(project=membership.project).first(),
         "page": page,
-        "policies": [(policy, retracted.get(policy.pk, 0)) for policy in page],
+        "policies": [(policy, retracted.get(policy.pk)) for policy in page],
     }
     return render(request, "training/policies.html", context)
 
@@ -40,6 +40,6 @@ def policy(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
         "loop": Loop.objects.filter(project=membership.project).first(),
         "children": found.children.order_by("number"),
         "responses": found.author.responses.count(),
-        "retracted": retracted_since([found]).get(found.pk, 0),
+        "retracted": retracted_since([found]).get(found.pk),
     }
     return render(request, "training/policy.html", context)
