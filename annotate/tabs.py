@@ -23,6 +23,7 @@ TABS = [
     Tab(_("Guideline"), "annotate:guideline"),
     Tab(_("Prompts"), "annotate:prompts", Role.LEAD),
     Tab(_("People"), "annotate:people", Role.LEAD),
+    Tab(_("Queue"), "annotate:queue", Role.LEAD),
     Tab(_("Quality"), "annotate:quality", Role.LEAD),
     Tab(_("Review"), "annotate:review", Role.LEAD),
     Tab(_("Export"), "annotate:export", Role.LEAD),

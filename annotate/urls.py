@@ -13,6 +13,7 @@ from annotate.views import (
     projects,
     prompts,
     quality,
+    queue,
     review,
 )
 
@@ -40,6 +41,12 @@ project_patterns = [
     path("people/<int:member_id>/remove/", people.remove, name="remove"),
     path("people/invites/", people.new_invite, name="new_invite"),
     path("people/invites/<int:invite_id>/revoke/", people.revoke_invite, name="revoke_invite"),
+    path("queue/", queue.queue, name="queue"),
+    path("queue/steer/", queue.steer, name="steer"),
+    path("queue/assignments/<int:assignment_id>/undo/", queue.undo_assignment, name="undo_assignment"),
+    path("queue/groups/", queue.new_group, name="new_group"),
+    path("queue/groups/<int:group_id>/", queue.change_group, name="change_group"),
+    path("queue/groups/<int:group_id>/delete/", queue.delete_group, name="delete_group"),
     path("guideline/", guideline.guideline, name="guideline"),
     path("guideline/edit/", guideline.edit_guideline, name="edit_guideline"),
     path("guideline/<int:version>/", guideline.guideline, name="guideline_version"),

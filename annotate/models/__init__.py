@@ -5,7 +5,7 @@ Verbs live in ``annotate.services``, questions in ``annotate.queries``.
 
 from annotate.models.audit import AppendOnlyError, AuditEntry
 from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
-from annotate.models.people import Guideline, Invite, Membership, Project, Role, User
+from annotate.models.people import AnnotatorGroup, Guideline, Invite, Membership, Project, Role, User
 from annotate.models.quality import (
     Adjudication,
     Aggregation,
@@ -14,12 +14,15 @@ from annotate.models.quality import (
     Retraction,
     Verdict,
 )
+from annotate.models.queue import Assignment
 from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
     "Adjudication",
     "Aggregation",
+    "AnnotatorGroup",
     "AppendOnlyError",
+    "Assignment",
     "AuditEntry",
     "Author",
     "Choice",

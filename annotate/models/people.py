@@ -98,6 +98,8 @@ class Project(models.Model):
     )
     fast_seconds = models.FloatField(default=2.0, validators=[MinValueValidator(0.1), MaxValueValidator(600)])
     pause_after = models.PositiveSmallIntegerField(default=20, validators=[MinValueValidator(5)])
+    # Set with the first assignment to a group: until then nobody's next comparison is looked for in a group's.
+    assigns_to_groups = models.BooleanField(default=False)
     # So many people may skip an item before nobody else is asked and it goes to the review queue.
     skips_before_review = models.PositiveSmallIntegerField(
         default=3, validators=[MinValueValidator(1), MaxValueValidator(10)]
@@ -128,6 +130,23 @@ class Project(models.Model):
         return self.judging in (self.Judging.THUMBS, self.Judging.BOTH)
 
 
+class AnnotatorGroup(models.Model):
+    """Members of a project who share assigned work, such as those who read a language. A member is in one at most."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="groups")
+    name = models.CharField(max_length=60)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "name"], name="group_name_once_per_project"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Membership(models.Model):
     """A person's role in a project. Without one, a project does not exist for them (404, not 403)."""
 
@@ -142,6 +161,10 @@ class Membership(models.Model):
     paused_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     # When somebody last let them judge again: limits look only at what was judged since.
     resumed_at = models.DateTimeField(null=True, blank=True)
+    # One group at most, so that what waits for somebody's group is one walk of one index.
+    group = models.ForeignKey(
+        AnnotatorGroup, on_delete=models.SET_NULL, null=True, blank=True, related_name="memberships"
+    )
     # Most judgments and ratings a day; null: as many as they like.
     daily_quota = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
 

@@ -8,7 +8,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models.content import Comparison, Response
-from annotate.models.people import Guideline, Project, User
+from annotate.models.people import AnnotatorGroup, Guideline, Project, User
 
 
 class Slot(models.Model):
@@ -43,7 +43,17 @@ class Slot(models.Model):
     priority = models.SmallIntegerField(default=0)
     annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots")
     # Set when one person alone may be asked: a recheck of their own judgment, or a lead's assignment.
-    only_for = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    only_for = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+    # Set when one group alone may be asked. These are indexed below, in part: most slots have none of them.
+    only_for_group = models.ForeignKey(
+        AnnotatorGroup, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    # The lead's assignment that set one of the two; null for checks.
+    assignment = models.ForeignKey(
+        "annotate.Assignment", on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
     # The skipped slot that this one is asked instead of. Its index is the unique constraint below.
     replaces = models.ForeignKey(
         "self", on_delete=models.CASCADE, null=True, blank=True, related_name="+", db_index=False
@@ -70,6 +80,9 @@ class Slot(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="leased") | Q(lease_until__isnull=False), name="slot_lease_has_an_end"
             ),
+            models.CheckConstraint(
+                condition=Q(only_for__isnull=True) | Q(only_for_group__isnull=True), name="slot_for_one_or_a_group"
+            ),
             # Nobody is asked the same thing twice, however many slots it has.
             models.UniqueConstraint(
                 fields=["comparison", "annotator"],
@@ -93,7 +106,7 @@ class Slot(models.Model):
                 F("kind"),
                 F("priority").desc(),
                 F("id"),
-                condition=Q(state__in=["open", "leased"], only_for__isnull=True),
+                condition=Q(state__in=["open", "leased"], only_for__isnull=True, only_for_group__isnull=True),
                 name="slot_queue",
             ),
             models.Index(fields=["annotator", "project"], condition=Q(state="leased"), name="slot_held"),
@@ -106,6 +119,16 @@ class Slot(models.Model):
                 condition=Q(state__in=["open", "leased"], only_for__isnull=False),
                 name="slot_targeted",
             ),
+            models.Index(
+                F("only_for_group"),
+                F("project"),
+                F("kind"),
+                F("priority").desc(),
+                F("id"),
+                condition=Q(state__in=["open", "leased"], only_for_group__isnull=False),
+                name="slot_of_group",
+            ),
+            models.Index(fields=["assignment"], condition=Q(assignment__isnull=False), name="slot_assigned"),
         ]
 
     def __str__(self) -> str:

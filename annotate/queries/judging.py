@@ -18,6 +18,7 @@ def open_slots(project: Project, kind: str, *, round_number: int | None = None) 
     ``round_number`` counts only what was sampled in that round.
     """
     rows = Slot.objects.filter(project=project, kind=kind, state=Slot.State.OPEN, only_for__isnull=True)
+    rows = rows.filter(only_for_group__isnull=True)
     if round_number is not None:
         rows = rows.filter(Q(comparison__round=round_number) | Q(response__round=round_number))
     total = rows.count()

@@ -87,10 +87,11 @@ def cards_for(user: User) -> list[ProjectCard]:
 
 
 def claimable_slots(user: User) -> QuerySet[Slot]:
-    """Slots that can be given out now: open ones and those whose lease is over, for everybody or for this person."""
+    """Slots that can be given out now: open ones and those whose lease is over, for everybody, them or their group."""
+    groups = Membership.objects.filter(user=user, group__isnull=False).values("group")
     return Slot.objects.filter(
         Q(state=Slot.State.OPEN) | Q(state=Slot.State.LEASED, lease_until__lt=timezone.now()),
-        Q(only_for__isnull=True) | Q(only_for=user),
+        Q(only_for__isnull=True, only_for_group__isnull=True) | Q(only_for=user) | Q(only_for_group__in=groups),
     )
 
 

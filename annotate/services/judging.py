@@ -25,6 +25,7 @@ from annotate.models import (
     Comparison,
     Guideline,
     Judgment,
+    Membership,
     Project,
     Rating,
     Response,
@@ -46,9 +47,13 @@ LOOKS = 5
 LONGEST_MS = 60 * 60 * 1000
 
 # The condition of the index `slot_queue`, word for word.
-_IN_QUEUE = "annotate_slot.state IN ('open', 'leased') AND annotate_slot.only_for_id IS NULL"
-# The same of `slot_targeted`.
-_TARGETED = "annotate_slot.state IN ('open', 'leased') AND annotate_slot.only_for_id IS NOT NULL"
+_IN_QUEUE = (
+    "annotate_slot.state IN ('open', 'leased') AND annotate_slot.only_for_id IS NULL "
+    "AND annotate_slot.only_for_group_id IS NULL"
+)
+# Of `slot_targeted` and `slot_of_group`. That these have somebody they are for follows from the query's own condition;
+# saying it twice makes PostgreSQL expect next to nothing, and sort what it finds.
+_ACTIVE = "annotate_slot.state IN ('open', 'leased')"
 
 _D = TypeVar("_D", Judgment, Rating)
 
@@ -91,9 +96,9 @@ def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, r
     """The slot that the annotator shall decide next, leased to them, with everything at hand that its page shows.
 
     That is the one they hold already, with the same sides and ``submit_id``, also when its lease has run out and nobody
-    else was asked; else what is meant for them alone (perhaps a check, slipped in now); else one of the best that are
-    open. None when there is nothing for them. Never a comparison or response that they were asked about before, and
-    never an answer that they wrote themselves.
+    else was asked; else what is meant for them alone (perhaps a check, slipped in now); else what is meant for their
+    group; else one of the best that are open. None when there is nothing for them. Never a comparison or response that
+    they were asked about before, and never an answer that they wrote themselves.
     """
     held = Slot.objects.filter(annotator=annotator, project=project, kind=kind, state=Slot.State.LEASED)
     # What was shown last comes first: that is what an undo has just brought back.
@@ -101,6 +106,8 @@ def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, r
         if _keep(slot, project=project, now=now):
             return _with_content(slot.pk)
     taken = _claim_targeted(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+    if taken is None and project.assigns_to_groups:
+        taken = _claim_of_group(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
     for look in range(LOOKS):
         if taken is not None:
             return _with_content(taken)
@@ -134,11 +141,38 @@ def _claim_targeted(*, project: Project, annotator: User, kind: str, now: dateti
     return None
 
 
+def _claim_of_group(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> int | None:
+    """Takes one of the best slots that are meant for the annotator's group, if they are in one."""
+    group_id = Membership.objects.filter(project=project, user=annotator).values_list("group_id", flat=True).first()
+    if group_id is None:
+        return None
+    for _look in range(LOOKS):
+        found = of_group(group_id, project=project, annotator=annotator, kind=kind, now=now)
+        best = [assign.Candidate(pk, priority) for pk, priority in found.values_list("pk", "priority")[:CANDIDATES]]
+        for pk in assign.order_of_claims(best, rng):
+            if _take(pk, project=project, annotator=annotator, now=now, swapped=assign.draw_swapped(rng)):
+                return pk
+        if not best:
+            break
+    return None
+
+
+def of_group(group_id: int, *, project: Project, annotator: User, kind: str, now: datetime) -> QuerySet[Slot]:
+    """Slots that only this group's members may be given, best first. It walks the partial index ``slot_of_group``."""
+    return (
+        Slot.objects.filter(only_for_group=group_id, project=project, kind=kind)
+        .filter(_literally(_ACTIVE))
+        .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
+        .filter(~_asked_or_own(annotator, kind))
+        .order_by("-priority", "id")
+    )
+
+
 def targeted(*, project: Project, annotator: User, kind: str, now: datetime) -> QuerySet[Slot]:
     """Slots that only this annotator may be given, best first. It walks the partial index ``slot_targeted``."""
     return (
         Slot.objects.filter(only_for=annotator, project=project, kind=kind)
-        .filter(_literally(_TARGETED))
+        .filter(_literally(_ACTIVE))
         .filter(Q(lease_until__isnull=True) | Q(lease_until__lt=now))
         .filter(~_asked_or_own(annotator, kind))
         .order_by("-priority", "id")

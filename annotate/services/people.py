@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import Invite, Membership, Project, Role, Slot, User
+from annotate.services.assignments import release_assigned
 from annotate.services.audit import record_deed
 
 
@@ -166,6 +167,7 @@ def remove_member(*, by: Membership, member: Membership) -> None:
     revoked = _revoke_invites(member, keep=[])
     held = Slot.objects.filter(project=member.project_id, annotator=member.user_id, state=Slot.State.LEASED)
     held.update(state=Slot.State.OPEN, annotator=None, lease_until=None, shown_at=None)
+    release_assigned(project=member.project, user=member.user)
     _record(by, member, "member.removed", role=member.role, invites_revoked=revoked)
     Membership.objects.filter(pk=member.pk).delete()
 

@@ -13,6 +13,7 @@ from annotate.models import (
     Choice,
     Comparison,
     Judgment,
+    Membership,
     Project,
     Prompt,
     PromptReport,
@@ -63,6 +64,7 @@ def put_back(decision: Judgment | Rating) -> Slot | None:
             "comparison_id": slot.comparison_id,
             "response_id": slot.response_id,
             "priority": slot.priority,
+            **_still_assigned(slot),
             "state": state,
         },
     )
@@ -87,6 +89,17 @@ def ask_again(prompt: Prompt) -> int:
     ).select_related("comparison", "response__prompt", "replaces")
     opened = [slot.pk for slot in waiting if _still_skipped(slot) and not _is_over(slot.comparison or slot.response)]
     return Slot.objects.filter(pk__in=opened, state=Slot.State.WITHDRAWN).update(state=Slot.State.OPEN)
+
+
+def _still_assigned(slot: Slot) -> dict[str, int | None]:
+    """A group's item stays the group's while there is a member who was not asked; else, and a person's, everybody's."""
+    if slot.only_for_group_id is None:
+        return {}
+    about = {"comparison": slot.comparison_id} if slot.comparison_id else {"response": slot.response_id}
+    asked = Slot.objects.filter(**about, annotator__isnull=False).values("annotator")
+    if not Membership.objects.filter(group=slot.only_for_group_id).exclude(user__in=asked).exists():
+        return {}
+    return {"only_for_group_id": slot.only_for_group_id, "assignment_id": slot.assignment_id}
 
 
 def _still_skipped(slot: Slot) -> bool:

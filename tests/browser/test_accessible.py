@@ -8,7 +8,18 @@ from tests.browser.conftest import Desk, Visit, WebSite
 
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline"]
-FOR_LEADS = ["dashboard", "quality", "review", "people", "prompts", "export", "settings", "audit", "retractions"]
+FOR_LEADS = [
+    "dashboard",
+    "queue",
+    "quality",
+    "review",
+    "people",
+    "prompts",
+    "export",
+    "settings",
+    "audit",
+    "retractions",
+]
 OF_TRAINING = ["runs", "policies", "loop"]
 
 

@@ -4,9 +4,12 @@ Run with the environment of the site whose database it shall use. Each verb prin
 """
 
 import json
+import math
 import random
+import statistics
 import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from typing import Any
@@ -15,13 +18,23 @@ from tests.jobs.judging_driver import _in_threads, setup  # First: it sets Djang
 
 # isort: split
 
+from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from annotate.models import Judgment, Project, Slot, User
+from annotate.models import AnnotatorGroup, Comparison, Judgment, Membership, Project, Prompt, Response, Slot, User
 from annotate.queries.invariants import broken
+from annotate.services.assignments import Selection, assign, save_group, set_priority, undo_assignment
 from annotate.services.corrections import change_judgment, last_decision, undo_last
-from annotate.services.judging import Saved, claim_slot, record_judgment
+from annotate.services.judging import (
+    CANDIDATES,
+    Saved,
+    claim_slot,
+    claimable,
+    of_group,
+    record_judgment,
+    targeted,
+)
 from annotate.services.review import NothingToRetractError, retract, reverse_retraction
 
 
@@ -153,6 +166,105 @@ def change_and_retract(project: int, people: list[int], times: int) -> dict[str,
     return {"found": found, "broken": list(broken())}
 
 
+def fill(comparisons: int) -> tuple[Project, User, AnnotatorGroup]:
+    """So many comparisons of one prompt's answers, made by the database itself: nine in ten are judged.
+
+    Of the others most are everybody's, one in ten is for the person who is returned, one in ten for their group.
+    """
+    made = setup(annotators=2, prompts=1)
+    project = Project.objects.get(pk=made["project"])
+    person, other = (User.objects.get(pk=pk) for pk in made["people"])
+    member = Membership.objects.select_related("user").get(user=person)
+    group = save_group(project=project, actor=other, name="Group", members=[member])
+    Project.objects.update(assigns_to_groups=True)
+    Slot.objects.all().delete()
+    Comparison.objects.all().delete()
+    response, prompt = Response.objects.latest("pk"), Prompt.objects.get()
+    # n answers make n (n - 1) / 2 pairs.
+    answers = 2 + math.isqrt(2 * comparisons)
+    now, uuid_sql = "CURRENT_TIMESTAMP", "gen_random_uuid()"
+    if connection.vendor == "sqlite":
+        uuid_sql = "lower(hex(randomblob(16)))"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %s)
+            INSERT INTO annotate_response
+                (prompt_id, author_id, text, sha256, sampling, finish_reason, created_at)
+            SELECT {prompt.pk}, {response.author_id}, 'Answer ' || i, 'n' || i, '{{}}', '', {now} FROM n""",  # noqa: S608
+            [answers],
+        )
+        cursor.execute(
+            f"""INSERT INTO annotate_comparison
+                (project_id, prompt_id, first_id, second_id, purpose, split, expected, created_at)
+            SELECT {project.pk}, {prompt.pk}, a.id, b.id, 'collect', 'train', '', {now}
+            FROM annotate_response a JOIN annotate_response b ON a.id < b.id
+            WHERE a.sha256 LIKE 'n%%' AND b.sha256 LIKE 'n%%' LIMIT %s""",  # noqa: S608
+            [comparisons],
+        )
+        cursor.execute(
+            f"""INSERT INTO annotate_slot
+                (project_id, kind, comparison_id, state, annotator_id, only_for_id, only_for_group_id, priority,
+                 swapped, submit_id, created_at)
+            SELECT {project.pk}, 'pair', id,
+                CASE WHEN id %% 10 = 0 THEN 'open' ELSE 'done' END,
+                CASE WHEN id %% 10 = 0 THEN NULL ELSE {other.pk} END,
+                CASE WHEN id %% 100 = 0 THEN {person.pk} END,
+                CASE WHEN id %% 100 = 10 THEN {group.pk} END,
+                id %% 3, {"false" if connection.vendor == "postgresql" else "0"}, {uuid_sql}, {now}
+            FROM annotate_comparison""",  # noqa: S608  (our own numbers)
+            [],
+        )
+        cursor.execute("ANALYZE")
+    return project, person, group
+
+
+def plans(comparisons: int) -> dict[str, Any]:
+    """How the database finds what is next among very many comparisons, in its own words; and how long claims take."""
+    began = time.perf_counter()
+    project, person, group = fill(comparisons)
+    filled = time.perf_counter() - began
+    project.refresh_from_db()
+    wanted: dict[str, Any] = {"project": project, "annotator": person, "kind": "pair", "now": timezone.now()}
+    queries = {
+        "slot_queue": claimable(**wanted),
+        "slot_targeted": targeted(**wanted),
+        "slot_of_group": of_group(group.pk, **wanted),
+    }
+    found = {name: query.values_list("pk", "priority")[:CANDIDATES].explain() for name, query in queries.items()}
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        slot = _claim(project, person)
+        times.append(time.perf_counter() - began)
+        assert slot is not None
+        # Straight to done, so that every claim is a fresh one; all of it is undone with the database.
+        Slot.objects.filter(pk=slot.pk).update(state=Slot.State.DONE)
+    return {
+        "plans": found,
+        "comparisons": project.comparisons.count(),
+        "fill_seconds": round(filled, 1),
+        "claim_ms": round(1000 * statistics.median(times), 2),
+    }
+
+
+def assign_many(comparisons: int) -> dict[str, Any]:
+    """A lead assigns very many slots to a group and to a person, and takes it back."""
+    project, person, group = fill(comparisons)
+    lead, everything = project.created_by, Selection(prompts=[Prompt.objects.get().pk])
+    began = time.perf_counter()
+    to_group = assign(project=project, actor=lead, selection=everything, to=group, most=comparisons // 50)
+    to_person = assign(project=project, actor=lead, selection=everything, to=person)
+    moved = set_priority(project=project, actor=lead, selection=everything, priority=7)
+    freed = [undo_assignment(assignment=made, actor=lead) for made in (to_group, to_person)]
+    return {
+        "group": to_group.slots,
+        "person": to_person.slots,
+        "moved": moved,
+        "freed": freed,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
 def skips(project: int) -> dict[str, Any]:
     """How often each comparison was skipped, by how many people, and what is left open."""
     rows = Judgment.objects.filter(project=project, choice="skip").values("comparison").order_by("comparison")
@@ -172,6 +284,8 @@ VERBS = {
     "undo_and_judge": undo_and_judge,
     "change_and_retract": change_and_retract,
     "skips": skips,
+    "plans": plans,
+    "assign_many": assign_many,
 }
 
 if __name__ == "__main__":

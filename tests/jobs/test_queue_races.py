@@ -1,4 +1,4 @@
-"""Skips, undos, changes and retractions at the same moment, on SQLite and on PostgreSQL."""
+"""Skips, undos, changes and retractions at the same moment, and long queues, on SQLite and on PostgreSQL."""
 
 import os
 from pathlib import Path
@@ -70,3 +70,25 @@ def test_a_change_beside_a_retraction_never_slips_through(site_database: QueueDa
     assert outcome["broken"] == []
     assert sum(outcome["found"].values()) == 25
     assert set(outcome["found"]) <= {"Saved retracted, counting 0", "Gone retracted, counting 0"}
+
+
+def test_the_next_comparison_is_one_walk_of_an_index_however_long_the_queue(site_database: QueueDatabase) -> None:
+    """200,000 comparisons are enough for the planner to choose as for a million (docs/reference/queue.md)."""
+    found = site_database.run("plans", comparisons=200_000)
+    assert found["comparisons"] == 200_000
+    for index, plan in found["plans"].items():
+        assert index in plan, plan
+        # Neither a walk over everything nor a sort of what was found.
+        assert "Seq Scan on annotate_slot" not in plan, plan
+        assert "SCAN annotate" not in plan, plan
+        assert "Sort" not in plan, plan
+        assert "TEMP B-TREE" not in plan, plan
+
+
+def test_very_many_are_assigned_and_taken_back_at_once(site_database: QueueDatabase) -> None:
+    done = site_database.run("assign_many", comparisons=20_000)
+    # A tenth is open, of which eight in ten were everybody's.
+    assert done["group"] == 400
+    assert done["person"] == 1_600 - 400
+    assert done["freed"] == [400, 1_200]
+    assert done["moved"] == 2_000

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from annotate.models import Membership, Project, PromptImport, Retraction, Role, User
+from annotate.models import AnnotatorGroup, Assignment, Membership, Project, PromptImport, Retraction, Role, User
 from annotate.services.people import create_invite
 from tests.cast import make_comparison, make_judgment, make_prompt
 from training.services.loops import ensure_loop
@@ -106,6 +106,12 @@ TABLE: dict[str, Page] = {
     "annotate:annotators_csv": Page(LEADS, None),
     # bob's own page: another annotator's is for leads (test_quality_pages).
     "annotate:annotator": Page(MEMBERS, None, {"user_id": "bob"}),
+    "annotate:queue": Page(LEADS, None),
+    "annotate:steer": Page(None, LEADS),
+    "annotate:undo_assignment": Page(None, LEADS, {"assignment_id": "assignment"}),
+    "annotate:new_group": Page(None, LEADS),
+    "annotate:change_group": Page(None, LEADS, {"group_id": "group"}),
+    "annotate:delete_group": Page(None, LEADS, {"group_id": "group"}),
     "annotate:review": Page(LEADS, None),
     "annotate:resolve_reports": Page(None, LEADS, {"prompt_id": "prompt"}),
     "annotate:comparison": Page(LEADS, None, COMPARISON),
@@ -173,6 +179,8 @@ def world(project: Project, bob: User, lea: User) -> dict[str, object]:
         "prompt": comparison.prompt_id,
         "comparison": comparison.pk,
         "retraction": Retraction.objects.create(project=project, annotator=bob, reason="spam", created_by=lea).pk,
+        "assignment": Assignment.objects.create(project=project, user=bob, to="bob", what="Pair", created_by=lea).pk,
+        "group": AnnotatorGroup.objects.create(project=project, name="Night shift").pk,
         "table": "days",
         "pair": "pair",
         "judgment": judgment.pk,
