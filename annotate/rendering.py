@@ -69,9 +69,11 @@ MAX_COLOURED = 10_000
 _ALIGNMENTS = ("left", "center", "right")
 _BLOCKS = {"p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "th", "td"}
 _ATTRIBUTES: dict[str, set[str]] = {"a": {"href", "title"}, "ol": {"start"}, "span": {"class"}}
-_VALUES = {tag: {"dir": {"auto"}} for tag in _BLOCKS}
-for _cell in ("th", "td"):
-    _VALUES[_cell]["class"] = {f"align-{side}" for side in _ALIGNMENTS}
+# What finds its own direction of writing. What is inside goes by it, line by line (app.css), and cells by their table:
+# an element with a direction of its own would say nothing about the one around it.
+_DIRECTED = {"p", "h3", "h4", "h5", "h6", "li", "blockquote", "table"}
+_VALUES = {tag: {"dir": {"auto"}} for tag in _DIRECTED}
+_VALUES |= {tag: {"class": {f"align-{side}" for side in _ALIGNMENTS}} for tag in ("th", "td")}
 _VALUES |= ELEMENTS
 _CLEANER = nh3.Cleaner(
     tags=_BLOCKS
@@ -101,9 +103,10 @@ def _fit_the_page(state: StateCore) -> None:
     for token in state.tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1]) + 2)}"
-        if token.nesting != 1 or token.tag not in _BLOCKS:
+        if token.nesting != 1:
             continue
-        token.attrSet("dir", "auto")
+        if token.tag in _DIRECTED and not (token.tag == "p" and token.level):
+            token.attrSet("dir", "auto")
         style = str(token.attrs.pop("style", ""))
         side = style.removeprefix("text-align:")
         if side in _ALIGNMENTS:
