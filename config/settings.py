@@ -302,7 +302,13 @@ PROMPT_FILE_MAX_BYTES = _integer("PAIRLOOP_PROMPT_FILE_MAX_MB", 200, low=1, high
 PROMPT_MAX_CHARS = _integer("PAIRLOOP_PROMPT_MAX_CHARS", 50_000, low=100, high=1_000_000)
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]
+# Each by its own name, as who reads it looks for it. The browser's wish decides until somebody chooses (a cookie).
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
 TIME_ZONE = os.environ.get("PAIRLOOP_TIME_ZONE", "").strip() or "UTC"
 if TIME_ZONE not in zoneinfo.available_timezones():
     raise ImproperlyConfigured(

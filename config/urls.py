@@ -10,6 +10,7 @@ from django.urls import include, path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 
 from annotate.views import second_factor
 
@@ -45,6 +46,7 @@ account_patterns = [
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include(account_patterns)),
+    path("language/", set_language, name="set_language"),
     path("", include("annotate.urls")),
     path("", include("training.urls")),
 ]

@@ -82,7 +82,7 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
         _("Limits"),
         _(
             "Whoever is beyond a limit is paused, with the reason shown to them and to you, until a lead lets them "
-            "judge again. It takes enough judgments that the 95% interval lies wholly on the wrong side."
+            "judge again. It takes enough judgments that the interval (95%) lies wholly on the wrong side."
         ),
         ["pause_below_gold_percent", "pause_above_fast_percent", "fast_seconds", "pause_after"],
     ),

@@ -69,6 +69,8 @@ TABLE: dict[str, Page] = {
     "annotate:remove_factors": Page(None, SITE, PERSON),
     "annotate:change_address": Page(None, SITE, PERSON),
     "annotate:site_audit": Page(SITE, None),
+    # A GET leads back and changes nothing.
+    "set_language": Page(FOR_ALL, FOR_ALL),
     "annotate:home": Page(SIGNED_IN, None),
     "annotate:new_project": Page(STAFF, STAFF),
     "annotate:project": Page(MEMBERS, None),
