@@ -15,9 +15,9 @@ from annotate.services.audit import record_deed
 
 @admin.register(User)
 class AccountAdmin(UserAdmin):  # type: ignore[type-arg]  # Generic in the stubs only.
-    """What is done here is in the audit log. Accounts are closed on their own page, and never deleted."""
+    """What is done here is in the audit log. Accounts are closed, and given addresses, on a page of ours."""
 
-    readonly_fields = ("is_active", "last_login", "date_joined")
+    readonly_fields = ("is_active", "email", "last_login", "date_joined")
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False

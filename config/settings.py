@@ -43,6 +43,42 @@ def _names(name: str, default: list[str]) -> list[str]:
     return [part.strip() for part in raw.split(",") if part.strip()] if raw else default
 
 
+def _sign_in_provider() -> tuple[dict[str, Any], list[str]]:
+    """One OpenID Connect provider as allauth wants it, and the domains of addresses that need no invite."""
+    names = ("PAIRLOOP_OIDC_ISSUER", "PAIRLOOP_OIDC_CLIENT_ID", "PAIRLOOP_OIDC_CLIENT_SECRET")
+    issuer, client_id, secret = (os.environ.get(name, "").strip() for name in names)
+    name = os.environ.get("PAIRLOOP_OIDC_NAME", "").strip() or "single sign-on"
+    domains = [domain.lower() for domain in _names("PAIRLOOP_OIDC_DOMAINS", [])]
+    for domain in domains:
+        if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", domain):
+            raise ImproperlyConfigured(f"PAIRLOOP_OIDC_DOMAINS: {domain!r} must look like example.org, without an @.")
+    if len(name) > 40:
+        raise ImproperlyConfigured("PAIRLOOP_OIDC_NAME is too long: give what stands on a button, 40 letters at most.")
+    if not (issuer or client_id or secret):
+        if domains:
+            raise ImproperlyConfigured("PAIRLOOP_OIDC_DOMAINS needs a provider: set PAIRLOOP_OIDC_ISSUER as well.")
+        return {}, []
+    if not (issuer and client_id and secret):
+        raise ImproperlyConfigured(
+            "PAIRLOOP_OIDC_ISSUER, PAIRLOOP_OIDC_CLIENT_ID and PAIRLOOP_OIDC_CLIENT_SECRET belong together: "
+            "set all three, or none."
+        )
+    parsed = urlsplit(issuer)
+    loopback = parsed.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parsed.netloc or not (parsed.scheme == "https" or (parsed.scheme == "http" and loopback)):
+        raise ImproperlyConfigured(
+            f"PAIRLOOP_OIDC_ISSUER={issuer!r} must look like https://login.example.org/realms/team: secrets go there."
+        )
+    app = {
+        "provider_id": "oidc",
+        "name": name,
+        "client_id": client_id,
+        "secret": secret,
+        "settings": {"server_url": issuer.rstrip("/"), "oauth_pkce_enabled": True},
+    }
+    return {"openid_connect": {"APPS": [app]}}, domains
+
+
 def _secret(path: Path) -> str:
     """The secret key: read from its file, or made once with nobody but us allowed to read it."""
     if not path.exists():
@@ -251,6 +287,14 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 # Failed sign-ins count per name and address, so that one mistyped password never locks out an office.
 ACCOUNT_RATE_LIMITS = {"login": "120/m/ip", "login_failed": "8/5m/key"}
+# Beside the password, one OpenID Connect provider; none unless it is set (docs/people.md).
+SOCIALACCOUNT_PROVIDERS, OIDC_DOMAINS = _sign_in_provider()
+SOCIALACCOUNT_ADAPTER = "annotate.accounts.ProviderSignIn"
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+# Who is recognised by a verified address is connected for good, so that a changed address does not lock them out.
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
 MFA_ADAPTER = "annotate.accounts.SecondFactor"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Pairloop"

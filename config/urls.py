@@ -5,6 +5,7 @@ from allauth.account.decorators import secure_admin_login
 from allauth.mfa.base import views as mfa
 from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
+from allauth.socialaccount import views as socialaccount
 from django.contrib import admin
 from django.urls import include, path
 from django.views.decorators.cache import never_cache
@@ -12,7 +13,8 @@ from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
 
-from annotate.views import second_factor
+from annotate.views import account as own
+from annotate.views import second_factor, sign_in
 
 # The admin's own sign-in knows no rate limit; ours does.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -22,7 +24,10 @@ account_patterns = [
     path("login/", account.login, name="account_login"),
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
-    path("password/change/", account.password_change, name="account_change_password"),
+    path("password/change/", own.password_change, name="account_change_password"),
+    path("provider/", sign_in.provider_sign_in, name="provider_sign_in"),
+    path("provider/callback/", sign_in.callback, {"provider_id": "oidc"}, name="openid_connect_callback"),
+    path("provider/connected/", socialaccount.connections, name="socialaccount_connections"),
     path("confirm/", account.reauthenticate, name="account_reauthenticate"),
     path("second-factor/", RedirectView.as_view(pattern_name="annotate:account"), name="mfa_index"),
     path("second-factor/code/", mfa.authenticate, name="mfa_authenticate"),

@@ -1,5 +1,6 @@
 """One's own account: name, password, second factor, sign-ins, sessions."""
 
+from allauth.account.views import password_change as allauth_password_change
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
@@ -28,6 +29,16 @@ def account(request: SignedInRequest) -> HttpResponse:
         return redirect("annotate:account")
     context = {"form": form, "has_factor": has_factor(request.user)}
     return render(request, "annotate/account.html", context, status=422 if form.errors else 200)
+
+
+@login_required
+def password_change(request: SignedInRequest) -> HttpResponse:
+    """allauth's page; whoever the sign-in provider lets in has no password, and gets none behind its back."""
+    if not request.user.has_usable_password():
+        messages.info(request, _("You have no password here: the sign-in provider lets you in."))
+        return redirect("annotate:account")
+    answer: HttpResponse = allauth_password_change(request)
+    return answer
 
 
 @require_POST

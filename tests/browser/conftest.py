@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,15 @@ class WebSite:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
     """The web process alone, without workers."""
-    home = tmp_path_factory.mktemp("site")
-    port = free_port()
+    with web_site(tmp_path_factory.mktemp("site"), free_port()) as website:
+        yield website
+
+
+@contextmanager
+def web_site(home: Path, port: int, **settings: str) -> Iterator[WebSite]:
+    """A site of its own, with settings from the environment."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
-    env = {**clean, "PAIRLOOP_HOME": str(home), "PAIRLOOP_LOG_LEVEL": "WARNING"}
+    env = {**clean, "PAIRLOOP_HOME": str(home), "PAIRLOOP_LOG_LEVEL": "WARNING", **settings}
     for command in (["migrate", "-v0"], ["collectstatic", "--noinput", "-v0"]):
         done = subprocess.run(
             [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, timeout=120, check=False

@@ -53,13 +53,13 @@ def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, sch
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
-        broken += _violations(page, path)
+        broken += violations(page, path)
     page.context.clear_cookies()
     page.goto("/accounts/login/")
-    assert broken + _violations(page, "/accounts/login/") == []
+    assert broken + violations(page, "/accounts/login/") == []
 
 
-def _violations(page: Page, path: str) -> list[str]:
+def violations(page: Page, path: str) -> list[str]:
     found = Axe().run(page, options=RULES).response
     assert len(found["passes"]) > 5, f"{path}: axe-core checked next to nothing"
     return [f"{path}: {rule['id']} at {node['target']}" for rule in found["violations"] for node in rule["nodes"]]

@@ -41,6 +41,10 @@ def test_every_variable_that_the_settings_read_is_on_the_page_and_no_other() -> 
         ("PAIRLOOP_SECRET_KEY", "short", "at least 50"),
         ("PAIRLOOP_TRUSTED_ORIGINS", "pairloop.example.org", "https://"),
         ("PAIRLOOP_LOG_LEVEL", "chatty", "INFO"),
+        ("PAIRLOOP_OIDC_ISSUER", "https://login.example.org", "all three"),
+        ("PAIRLOOP_OIDC_DOMAINS", "@example.org", "without an @"),
+        ("PAIRLOOP_OIDC_DOMAINS", "example.org", "PAIRLOOP_OIDC_ISSUER"),
+        ("PAIRLOOP_OIDC_NAME", "x" * 41, "40 letters"),
         ("PAIRLOOP_TIME_ZONE", "Mars/Olympus", "Europe/Berlin"),
     ],
 )
@@ -50,6 +54,15 @@ def test_nonsense_stops_the_process_and_says_what_to_write(tmp_path: Path, name:
     last = done.stderr.strip().splitlines()[-1]
     assert name in last
     assert advice in last
+
+
+@pytest.mark.parametrize("issuer", ["login.example.org", "http://login.example.org", "ftp://login.example.org"])
+def test_the_sign_in_provider_is_asked_over_tls(tmp_path: Path, issuer: str) -> None:
+    others = {"PAIRLOOP_OIDC_CLIENT_ID": "pairloop", "PAIRLOOP_OIDC_CLIENT_SECRET": "secret"}
+    done = settings_with(tmp_path, PAIRLOOP_OIDC_ISSUER=issuer, **others)
+    assert done.returncode != 0
+    assert "https://" in done.stderr.strip().splitlines()[-1]
+    assert settings_with(tmp_path, PAIRLOOP_OIDC_ISSUER="https://login.example.org/", **others).returncode == 0
 
 
 def test_the_secret_key_is_made_once_and_only_we_may_read_it(tmp_path: Path) -> None:

@@ -48,6 +48,10 @@ TABLE: dict[str, Page] = {
     "account_logout": Page(FOR_ALL, FOR_ALL),
     "account_inactive": Page(FOR_ALL, None),
     "account_change_password": Page(SIGNED_IN, SIGNED_IN),
+    # Without a provider there is nothing behind these (test_provider_sign_in).
+    "provider_sign_in": Page(None, (MISSING,) * 5),
+    "openid_connect_callback": Page((MISSING,) * 5, None),
+    "socialaccount_connections": Page(SIGNED_IN, SIGNED_IN),
     "account_reauthenticate": Page(SIGNED_IN, SIGNED_IN),
     "mfa_index": Page(FOR_ALL, FOR_ALL),
     "mfa_authenticate": Page(SIGNED_IN, SIGNED_IN),
