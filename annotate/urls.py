@@ -14,6 +14,7 @@ from annotate.views import (
     prompts,
     quality,
     queue,
+    quiz,
     review,
 )
 
@@ -47,6 +48,11 @@ project_patterns = [
     path("queue/groups/", queue.new_group, name="new_group"),
     path("queue/groups/<int:group_id>/", queue.change_group, name="change_group"),
     path("queue/groups/<int:group_id>/delete/", queue.delete_group, name="delete_group"),
+    path("quiz/", quiz.quiz, name="quiz"),
+    path("quiz/start/", quiz.start, name="start_quiz"),
+    path("quiz/answer/", quiz.answer, name="answer_quiz"),
+    path("people/<int:member_id>/quiz/pass/", quiz.pass_by_hand, name="pass_quiz"),
+    path("people/<int:member_id>/quiz/reset/", quiz.reset, name="reset_quiz"),
     path("guideline/", guideline.guideline, name="guideline"),
     path("guideline/edit/", guideline.edit_guideline, name="edit_guideline"),
     path("guideline/<int:version>/", guideline.guideline, name="guideline_version"),

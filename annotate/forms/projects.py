@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 from django import forms
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext_lazy
 
 from annotate.models import Guideline, Project
+from annotate.queries.quiz import quiz_questions_in
 
 # More than these on a judging page are read by nobody.
 MOST_TAGS = 20
@@ -69,6 +71,14 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
         ["overlap", "overlap_percent"],
     ),
     (
+        _("Onboarding quiz"),
+        _(
+            "Annotators pass it before they judge; leads and owners need not. It asks gold questions, shows the right "
+            "answer after each, and its answers are no judgments. What somebody met in the quiz is no check for them."
+        ),
+        ["quiz_questions", "quiz_pass_percent", "quiz_attempts"],
+    ),
+    (
         _("Skips"),
         _("What somebody could not judge is asked of somebody else, never of the same person again."),
         ["skips_before_review"],
@@ -114,6 +124,9 @@ class SettingsForm(ProjectForm):
             "fast_seconds": _("Too fast is under, seconds"),
             "pause_after": _("Judgments before a limit counts"),
             "skips_before_review": _("Skips before review"),
+            "quiz_questions": _("Questions"),
+            "quiz_pass_percent": _("Right answers needed, percent"),
+            "quiz_attempts": _("Attempts"),
         }
         help_texts: ClassVar = {
             "ask_strength": _("Slightly, clearly or much better."),
@@ -128,6 +141,8 @@ class SettingsForm(ProjectForm):
             "pause_below_gold_percent": _("Empty: nobody is paused for it."),
             "pause_above_fast_percent": _("Empty: nobody is paused for it."),
             "fast_seconds": _("Active time on the page, as the browser measures it."),
+            "quiz_questions": _("0: there is no quiz. Whoever judges already is asked to pass it too."),
+            "quiz_attempts": _("After so many that failed, a lead must let the person try again."),
             "skips_before_review": _(
                 "After so many it goes to the review queue. What is broken or upsetting goes there at once."
             ),
@@ -158,6 +173,24 @@ class SettingsForm(ProjectForm):
                 forms.ValidationError(
                     _("Gold questions and rechecks together may be %(most)d percent at most, not %(sum)d."),
                     params={"most": MOST_CHECKS, "sum": gold + rechecks},
+                ),
+            )
+        questions, there = (
+            values.get("quiz_questions") or 0,
+            quiz_questions_in(self.instance) if self.instance.pk else 0,
+        )
+        if questions > there:
+            self.add_error(
+                "quiz_questions",
+                forms.ValidationError(
+                    ngettext_lazy(
+                        "There is %(there)d gold question, so that the quiz can ask no more. Make gold questions of "
+                        "comparisons that have a verdict, on the review pages.",
+                        "There are %(there)d gold questions, so that the quiz can ask no more. Make gold questions of "
+                        "comparisons that have a verdict, on the review pages.",
+                        there,
+                    ),
+                    params={"there": there},
                 ),
             )
         if gold == 0 and values.get("pause_below_gold_percent") is not None:

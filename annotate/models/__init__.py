@@ -15,6 +15,7 @@ from annotate.models.quality import (
     Verdict,
 )
 from annotate.models.queue import Assignment
+from annotate.models.quiz import QuizAnswer, QuizAttempt
 from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "Prompt",
     "PromptImport",
     "PromptReport",
+    "QuizAnswer",
+    "QuizAttempt",
     "Rating",
     "Response",
     "Retraction",

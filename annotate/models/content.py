@@ -138,6 +138,8 @@ class Comparison(models.Model):
     split = models.CharField(max_length=10, choices=Prompt.Split)
     # Gold only: the answer that is known to be right, told by the responses ("first", "second", "tie", "both_bad").
     expected = models.CharField(max_length=10, blank=True)
+    # Gold only: why that is right, in Markdown, shown after a quiz.
+    explanation = models.TextField(max_length=2000, blank=True)
     # Recheck only: the judgment that is asked again.
     original = models.ForeignKey(
         "annotate.Judgment", on_delete=models.PROTECT, null=True, blank=True, related_name="rechecks"

@@ -98,6 +98,14 @@ class Project(models.Model):
     )
     fast_seconds = models.FloatField(default=2.0, validators=[MinValueValidator(0.1), MaxValueValidator(600)])
     pause_after = models.PositiveSmallIntegerField(default=20, validators=[MinValueValidator(5)])
+    # The onboarding quiz: how many gold questions (0: there is none), the share that must be right, and attempts.
+    quiz_questions = models.PositiveSmallIntegerField(default=0, validators=[MaxValueValidator(50)])
+    quiz_pass_percent = models.PositiveSmallIntegerField(
+        default=80, validators=[MinValueValidator(1), MaxValueValidator(100)]
+    )
+    quiz_attempts = models.PositiveSmallIntegerField(
+        default=2, validators=[MinValueValidator(1), MaxValueValidator(20)]
+    )
     # Set with the first assignment to a group: until then nobody's next comparison is looked for in a group's.
     assigns_to_groups = models.BooleanField(default=False)
     # So many people may skip an item before nobody else is asked and it goes to the review queue.
@@ -165,6 +173,11 @@ class Membership(models.Model):
     group = models.ForeignKey(
         AnnotatorGroup, on_delete=models.SET_NULL, null=True, blank=True, related_name="memberships"
     )
+    # When they passed the onboarding quiz, and the lead who let them pass without it, if one did.
+    quiz_passed_at = models.DateTimeField(null=True, blank=True)
+    quiz_passed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # When a lead last let them try again: attempts before do not count.
+    quiz_reset_at = models.DateTimeField(null=True, blank=True)
     # Most judgments and ratings a day; null: as many as they like.
     daily_quota = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
 

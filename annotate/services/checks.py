@@ -12,8 +12,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.translation import gettext as _
 
-from annotate.models import Choice, Comparison, Judgment, Project, Slot, User, Verdict
+from annotate.models import Choice, Comparison, Judgment, Project, QuizAnswer, Slot, User, Verdict
 from annotate.services.audit import record_deed
+from annotate.services.content import clean_text
 
 # A recheck is drawn from so many of the annotator's oldest judgments that are due.
 _DUE = 50
@@ -24,7 +25,7 @@ class NotGoldError(ValueError):
 
 
 @transaction.atomic
-def make_gold(*, comparison: Comparison, expected: str, actor: User) -> Comparison:
+def make_gold(*, comparison: Comparison, expected: str, actor: User, explanation: str = "") -> Comparison:
     """A gold question on the comparison's two responses, whose right answer is ``expected``. Raises ``NotGoldError``.
 
     The comparison itself stays what it was. Everyone is asked the gold question once, at the project's gold share.
@@ -43,6 +44,7 @@ def make_gold(*, comparison: Comparison, expected: str, actor: User) -> Comparis
         purpose=Comparison.Purpose.GOLD,
         split=comparison.split,
         expected=expected,
+        explanation=clean_text(explanation)[:2000],
         round=comparison.round,
     )
     record_deed(project=comparison.project, actor=actor, verb="gold.made", subject=f"comparison {comparison.pk}",
@@ -64,14 +66,15 @@ def slip_in_check(*, project: Project, annotator: User, now: datetime, rng: rand
 
 
 def unasked_gold(project: Project, annotator: User) -> QuerySet[Comparison]:
-    """Gold questions that this annotator was never asked, and whose pair they did not judge as an ordinary one."""
+    """Gold questions that this annotator was never asked, also not in a quiz, and whose pair they did not judge."""
     asked = Slot.objects.filter(comparison=OuterRef("pk"), annotator=annotator)
     known = Judgment.objects.filter(
         annotator=annotator, comparison__first=OuterRef("first"), comparison__second=OuterRef("second")
     )
     questions = Comparison.objects.filter(project=project, purpose=Comparison.Purpose.GOLD)
     waiting = Slot.objects.filter(comparison=OuterRef("pk"), only_for=annotator)
-    return questions.filter(~Exists(asked), ~Exists(known), ~Exists(waiting))
+    in_quiz = QuizAnswer.objects.filter(comparison=OuterRef("pk"), attempt__user=annotator)
+    return questions.filter(~Exists(asked), ~Exists(known), ~Exists(waiting), ~Exists(in_quiz))
 
 
 def due_rechecks(project: Project, annotator: User, *, now: datetime) -> QuerySet[Judgment]:

@@ -28,6 +28,7 @@ from annotate.forms.judging import DecisionForm, JudgmentForm, RatingForm, Repor
 from annotate.models import Judgment, Membership, PromptReport, Rating, SkipReason, Slot
 from annotate.queries.judging import answer_to_rate, decided_today, pair_to_judge, unread_guideline
 from annotate.queries.projects import newest_guideline
+from annotate.queries.quiz import quiz_due
 from annotate.rendering import render_markdown
 from annotate.services.corrections import last_decision, undo_last, undone
 from annotate.services.edits import tidy
@@ -276,6 +277,8 @@ def _next(
     if unread is not None:
         context = {"fragment": "annotate/judging/guideline.html", "unread": unread}
         return respond(request, membership, page, context | {"unread_html": render_markdown(unread.text)})
+    if quiz_due(membership):
+        return respond(request, membership, page, {"fragment": "annotate/judging/quiz.html"})
     slot = None
     enough = quota_left(membership, now) == 0
     if not enough:

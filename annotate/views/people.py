@@ -14,6 +14,7 @@ from annotate.access import SignedInRequest, membership_for
 from annotate.forms.people import InviteForm, JoinForm, PauseForm, QuotaForm, RoleForm
 from annotate.models import Membership, Role, User
 from annotate.queries.people import members_of, open_invites
+from annotate.queries.quiz import quiz_of, quiz_questions_in
 from annotate.services import people as service
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -179,10 +180,13 @@ def _names(person: Membership) -> dict[str, str]:
 
 def _people_context(membership: Membership, form: InviteForm) -> dict[str, object]:
     members = list(members_of(membership.project))
+    quiz = quiz_of(membership.project, members)
+    questions = membership.project.quiz_questions
     return {
+        "quiz_too_few": questions > 0 and quiz_questions_in(membership.project) < questions,
         "membership": membership,
         "project": membership.project,
-        "members": [(person, service.may_change(membership, person)) for person in members],
+        "members": [(person, service.may_change(membership, person), quiz.get(person.pk)) for person in members],
         "invites": open_invites(membership.project),
         "form": form,
     }
@@ -204,6 +208,7 @@ def _member_context(
         "membership": membership,
         "project": membership.project,
         "person": person,
+        "quiz": quiz_of(membership.project, [person]).get(person.pk),
         "may_change": service.may_change(membership, person),
         "role_form": role_form,
         "pause_form": pause or PauseForm(),

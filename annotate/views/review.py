@@ -92,7 +92,12 @@ def make_gold(request: SignedInRequest, project_id: int, comparison_id: int) -> 
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     subject = _comparison(membership, comparison_id)
     try:
-        checks.make_gold(comparison=subject, expected=request.POST.get("verdict", ""), actor=request.user)
+        checks.make_gold(
+            comparison=subject,
+            expected=request.POST.get("verdict", ""),
+            explanation=request.POST.get("explanation", ""),
+            actor=request.user,
+        )
         messages.success(request, _("It is a gold question now. The project's settings say how often one is asked."))
     except checks.NotGoldError as error:
         messages.error(request, str(error))

@@ -18,6 +18,7 @@ from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 
 from annotate.models import Project, Role, Slot, User  # noqa: E402
 from annotate.prompt_files import messages_sha256  # noqa: E402
+from annotate.services.checks import make_gold  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
 from tests.cast import join, make_comparison, make_prompt, make_response, make_user  # noqa: E402
 
@@ -30,7 +31,7 @@ Choose the reply that you would rather get as the customer.
 
 
 def main(wanted: dict[str, object]) -> dict[str, object]:
-    """``pairs`` and ``thumbs`` are how many; ``items`` are written: {messages, a, b}; ``settings`` the project's."""
+    """How many ``pairs``, ``thumbs``, ``gold``; ``items`` are written: {messages, a, b}; ``settings`` the project's."""
     mark = uuid.uuid4().hex[:8]
     project = create_project(
         name=str(wanted.get("name", f"Parcel support {mark}")),
@@ -62,6 +63,8 @@ def main(wanted: dict[str, object]) -> dict[str, object]:
             make_comparison(prompt, make_response(prompt, item["a"]), make_response(prompt, item["b"]))
         else:
             Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=make_response(prompt, item["a"]))
+    for comparison in list(project.comparisons.all()[: int(str(wanted.get("gold", 0)))]):
+        make_gold(comparison=comparison, expected="first", actor=project.created_by, explanation="It is *kind*.")
     return {"project": project.pk, "session": session_of(bob), "username": bob.username}
 
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 from tests.browser.conftest import Desk, Visit, WebSite
 
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline"]
+FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline", "quiz"]
 FOR_LEADS = [
     "dashboard",
     "queue",

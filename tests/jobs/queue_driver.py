@@ -22,9 +22,21 @@ from django.db import connection
 from django.db.models import Count
 from django.utils import timezone
 
-from annotate.models import AnnotatorGroup, Comparison, Judgment, Membership, Project, Prompt, Response, Slot, User
+from annotate.models import (
+    AnnotatorGroup,
+    Comparison,
+    Judgment,
+    Membership,
+    Project,
+    Prompt,
+    QuizAttempt,
+    Response,
+    Slot,
+    User,
+)
 from annotate.queries.invariants import broken
 from annotate.services.assignments import Selection, assign, save_group, set_priority, undo_assignment
+from annotate.services.checks import make_gold
 from annotate.services.corrections import change_judgment, last_decision, undo_last
 from annotate.services.judging import (
     CANDIDATES,
@@ -35,6 +47,7 @@ from annotate.services.judging import (
     record_judgment,
     targeted,
 )
+from annotate.services.quiz import answer_question, reset_quiz, start_attempt
 from annotate.services.review import NothingToRetractError, retract, reverse_retraction
 
 
@@ -265,6 +278,43 @@ def assign_many(comparisons: int) -> dict[str, Any]:
     }
 
 
+def quiz_in_two_tabs(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """Two tabs start the quiz at once, and answer its two questions, the same or each one, at once."""
+    where = Project.objects.get(pk=project)
+    for comparison in where.comparisons.all()[:2]:
+        make_gold(comparison=comparison, expected="tie", actor=where.created_by)
+    Project.objects.filter(pk=project).update(quiz_questions=2, quiz_attempts=20)
+    found: Counter[str] = Counter()
+    for number in range(times):
+        member = Membership.objects.select_related("project", "user").get(project=project, user=people[0])
+        tabs = threading.Barrier(2)
+
+        def begin(seed: int, tabs: threading.Barrier = tabs, member: Membership = member) -> int:
+            tabs.wait()
+            return start_attempt(membership=member, rng=random.Random(seed)).pk
+
+        started = _in_threads(begin, [1, 2])
+        # Once the two tabs answer one question each; once both answer both, in the opposite order.
+        orders = [[1], [2]] if number % 2 else [[1, 2], [2, 1]]
+
+        def work(
+            positions: list[int], pk: int = started[0], tabs: threading.Barrier = tabs, member: Membership = member
+        ) -> None:
+            tabs.wait()
+            for position in positions:
+                answer_question(
+                    membership=member, attempt_id=pk, position=position, choice="tie", now=timezone.now()
+                )  # fmt: skip
+
+        _in_threads(work, orders)
+        attempt = QuizAttempt.objects.get(pk=started[0])
+        found[f"{len(set(started))} attempt, right {attempt.right}, passed {attempt.passed}"] += 1
+        reset_quiz(
+            by=Membership.objects.select_related("project", "user").get(project=project, role="owner"), member=member
+        )
+    return {"found": found, "deeds": where.audit_entries.filter(verb="quiz.passed").count()}
+
+
 def skips(project: int) -> dict[str, Any]:
     """How often each comparison was skipped, by how many people, and what is left open."""
     rows = Judgment.objects.filter(project=project, choice="skip").values("comparison").order_by("comparison")
@@ -285,6 +335,7 @@ VERBS = {
     "change_and_retract": change_and_retract,
     "skips": skips,
     "plans": plans,
+    "quiz_in_two_tabs": quiz_in_two_tabs,
     "assign_many": assign_many,
 }
 

@@ -72,6 +72,12 @@ def test_a_change_beside_a_retraction_never_slips_through(site_database: QueueDa
     assert set(outcome["found"]) <= {"Saved retracted, counting 0", "Gone retracted, counting 0"}
 
 
+def test_a_quiz_in_two_tabs_is_one_attempt_that_ends_once(site_database: QueueDatabase) -> None:
+    made = site_database.run("setup", annotators=1, prompts=2)
+    outcome = site_database.run("quiz_in_two_tabs", project=made["project"], people=made["people"], times=12)
+    assert outcome == {"found": {"1 attempt, right 2, passed True": 12}, "deeds": 12}
+
+
 def test_the_next_comparison_is_one_walk_of_an_index_however_long_the_queue(site_database: QueueDatabase) -> None:
     """200,000 comparisons are enough for the planner to choose as for a million (docs/reference/queue.md)."""
     found = site_database.run("plans", comparisons=200_000)

@@ -240,7 +240,7 @@ def test_the_list_counts_what_each_person_made_and_costs_the_same_for_ten_and_tw
         make_rating(comparison.second, bob)
     client.force_login(lea)
     url = reverse("annotate:people", args=[project.pk])
-    counts = {person.user.username: person for person, _ in client.get(url).context["members"]}
+    counts = {person.user.username: person for person, *_ in client.get(url).context["members"]}
     assert (counts["bob"].judgments, counts["bob"].ratings, counts["lea"].judgments) == (3, 6, 0)
     for number in range(7):
         join(project, make_user(f"first{number}"))

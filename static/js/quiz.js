@@ -1,0 +1,25 @@
+// Keys of the onboarding quiz, as on the judging pages. Without this file every button still works.
+"use strict";
+
+(() => {
+  let sent = false;
+  document.querySelector("[data-focus]")?.focus({ preventScroll: true });
+  document.addEventListener("submit", (event) => {
+    // The second half of a double click; the server keeps the first answer anyway.
+    if (sent) event.preventDefault();
+    sent = true;
+  });
+  window.addEventListener("pageshow", () => { sent = false; });
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("input, textarea, select")) return;
+    if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
+    // Wide code and tables scroll sideways with the arrows once they have the focus.
+    if (event.key.startsWith("Arrow") && event.target.closest("pre, table")) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const found = [...document.querySelectorAll("[data-keys]")].find((element) => element.dataset.keys.split(" ").includes(key));
+    if (!found) return;
+    event.preventDefault();
+    found.click();
+  });
+})();
