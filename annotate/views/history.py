@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.models import Judgment, Project, Slot
-from annotate.queries.judging import own_decisions
+from annotate.queries.judging import own_decisions, pace_today
 from annotate.services.corrections import change_judgment, change_rating
 from annotate.services.judging import Saved
+from annotate.services.limits import quota_left
 from annotate.views.judging import PAGES, item_context, refused, respond
 
 PER_PAGE = 25
@@ -35,6 +36,8 @@ def history(request: SignedInRequest, project_id: int) -> HttpResponse:
         "membership": membership,
         "project": membership.project,
         "kind": kind,
+        "pace": pace_today(annotator=request.user, project=membership.project, kind=kind),
+        "quota_left": quota_left(membership, timezone.now()),
         "page": Paginator(decisions, PER_PAGE).get_page(request.GET.get("page")),
     }
     return render(request, "annotate/history.html", context)

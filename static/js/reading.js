@@ -18,6 +18,9 @@
   // Words that only one of the two answers has: the search for them takes the square of their number, and 0.3 seconds
   // for so many. Beyond it nothing is marked, and a note says so.
   const MOST_DIFFERENT = 2000;
+  // So long without a sign of anybody is a break; a shorter silence counts as work for at most a minute.
+  const BREAK_MS = 5 * 60 * 1000;
+  const SILENCE_MS = 60 * 1000;
 
   // A browser may refuse to keep anything; nothing here depends on it.
   function kept(action) {
@@ -41,9 +44,13 @@
     // Chosen with the mouse it is chosen; who goes through the choices with the arrow keys wants to go on.
     else if (event.detail && event.target.matches("input")) closeMenu();
   });
+  // Before judge.js has closed what Escape means first.
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") closeMenu();
-  });
+    if (event.key !== "Escape") return;
+    if (menu.open) closeMenu();
+    else if (document.querySelector("dialog[open], .skip[open]")) return;
+    else if (!inField(event.target) || reminder.contains(event.target)) stopReminding();
+  }, true);
 
   // --- Layout: one page, panes that scroll together or alone, one answer above the other ---
 
@@ -258,6 +265,50 @@
     if (event.target.closest("[data-view=diff], [data-view=raw]")) differ();
   });
 
+  // --- A reminder to rest, after so many minutes of work without a break; counted on this device alone ---
+
+  const reminder = document.getElementById("rest");
+  const minutes = document.querySelector("select[name=rest]");
+  const worked = () => kept((store) => JSON.parse(store.getItem("pairloop-worked"))) ?? { ms: 0, at: Date.now() };
+  let counted = 0;
+
+  const count = (ms) => kept((store) => store.setItem("pairloop-worked", JSON.stringify({ ms, at: Date.now() })));
+  function signOfLife() {
+    // Once a second is exact enough. A clock that was put back counts for nothing.
+    if (document.hidden || Math.abs(Date.now() - counted) < 1000) return;
+    counted = Date.now();
+    const { ms, at } = worked();
+    const silence = Math.max(0, Date.now() - at);
+    count(silence >= BREAK_MS ? 0 : ms + Math.min(silence, SILENCE_MS));
+  }
+  for (const name of ["pointermove", "pointerdown", "keydown", "wheel", "scroll", "touchstart"]) {
+    document.addEventListener(name, signOfLife, { passive: true, capture: true });
+  }
+  function stopReminding() {
+    if (!reminder.hasChildNodes()) return;
+    if (reminder.contains(document.activeElement)) work.querySelector("[data-focus]")?.focus({ preventScroll: true });
+    reminder.replaceChildren();
+    count(0);
+  }
+  // Only between two items: nobody is interrupted while reading.
+  function remind() {
+    const [limit, done] = [Number(minutes.value), Math.floor(worked().ms / 60000)];
+    if (!limit || done < limit || reminder.hasChildNodes()) return;
+    const note = document.getElementById("rest-note").content.cloneNode(true);
+    const sentence = note.querySelector("[data-said]");
+    sentence.textContent = sentence.dataset.said.replace("%s", done);
+    reminder.append(note);
+  }
+  const wanted = kept((store) => store.getItem("pairloop-rest"));
+  if ([...minutes.options].some((option) => option.value === wanted)) minutes.value = wanted;
+  minutes.addEventListener("change", () => {
+    kept((store) => store.setItem("pairloop-rest", minutes.value));
+    if (reminder.hasChildNodes()) stopReminding();
+  });
+  reminder.addEventListener("click", (event) => {
+    if (event.target.closest("button")) stopReminding();
+  });
+
   // --- Whatever is on the page now ---
 
   function fresh() {
@@ -268,6 +319,7 @@
       if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
     }
     if (document.body.classList.contains("view-diff")) differ();
+    remind();
   }
   document.addEventListener("htmx:after:swap", (event) => {
     const target = event.detail.ctx?.target;

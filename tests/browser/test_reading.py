@@ -273,3 +273,67 @@ def test_wide_formulas_scroll_inside_their_answer_and_are_reached_by_keyboard(si
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     for formula in page.locator("math").all():
         expect(formula).to_have_attribute("tabindex", "0")
+
+
+def worked(page: Page, minutes: float) -> None:
+    """As if the person had been at it for so long on this device."""
+    page.evaluate(
+        "ms => localStorage.setItem('pairloop-worked', JSON.stringify({ ms, at: Date.now() }))", round(minutes * 60_000)
+    )
+
+
+def judge(page: Page, key: str, today: int) -> None:
+    page.wait_for_timeout(200)
+    page.keyboard.press(key)
+    expect(page.locator("[data-hook=today]")).to_have_text(f"{today} today")
+
+
+def test_after_fifty_minutes_a_note_between_two_items_suggests_a_rest_and_goes_when_told(
+    site: WebSite, visit: Visit
+) -> None:
+    desk = site.seed(pairs=5)
+    page = visit(desk, desk.judge)
+    note = page.get_by_text("You have been at it for")
+    worked(page, 48)
+    judge(page, "a", 1)
+    expect(note).to_have_count(0)
+    worked(page, 51)
+    # Not while somebody is reading, and it takes neither the focus nor a key.
+    page.keyboard.press("Shift")
+    expect(note).to_have_count(0)
+    judge(page, "b", 2)
+    expect(note).to_contain_text("51 minutes")
+    expect(page.locator("article.item")).to_be_focused()
+    judge(page, "t", 3)
+    page.get_by_role("button", name="All right").click()
+    expect(note).to_have_count(0)
+    judge(page, "t", 4)
+    expect(note).to_have_count(0)
+
+
+def test_a_pause_starts_the_count_again_and_the_reminder_can_be_turned_off_for_good(
+    site: WebSite, visit: Visit
+) -> None:
+    desk = site.seed(pairs=4)
+    page = visit(desk, desk.judge)
+    note = page.get_by_text("You have been at it for")
+    page.evaluate(
+        "localStorage.setItem('pairloop-worked', JSON.stringify({ ms: 6e6, at: Date.now() - 6 * 60 * 1000 }))"
+    )
+    page.wait_for_timeout(1_100)  # Signs of life are counted once a second.
+    page.keyboard.press("Shift")
+    assert page.evaluate("JSON.parse(localStorage.getItem('pairloop-worked')).ms") == 0
+    page.get_by_text("View", exact=True).click()
+    page.get_by_label("Remind me to rest").select_option("never")
+    page.keyboard.press("Escape")
+    page.reload()
+    worked(page, 100)
+    judge(page, "a", 1)
+    expect(note).to_have_count(0)
+    page.get_by_text("View", exact=True).click()
+    page.get_by_label("Remind me to rest").select_option("after 25 minutes")
+    page.keyboard.press("Escape")
+    judge(page, "a", 2)
+    expect(note).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(note).to_have_count(0)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -10,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from annotate.models import GuidelineAcknowledgement, Judgment, Membership, Project, PromptReport, Rating, Slot, User
 from annotate.queries.invariants import broken
+from annotate.queries.projects import midnight
 from annotate.services.projects import write_guideline
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
 
@@ -141,6 +143,30 @@ def test_the_history_lists_ones_own_decisions_with_as_many_queries_for_many_as_f
     assert counts[0] == counts[1]
     assert "What lea was asked" not in body
     assert body.count("A is better") == 20
+
+
+def test_the_history_shows_ones_own_pace_of_today_and_nobody_elses(
+    bobs: Client, project: Project, bob: User, lea: User
+) -> None:
+    def judged(person: User, seconds: float | None, **fields: Any) -> Judgment:
+        active_ms = None if seconds is None else round(seconds * 1000)
+        return make_judgment(make_comparison(make_prompt(project)), person, active_ms=active_ms, **fields)
+
+    def pace() -> str:
+        found = re.search(r'<dl class="pace.*?</dl>', bobs.get(page(project, "history")).content.decode(), re.DOTALL)
+        return " ".join(re.sub("<[^>]+>", " ", found[0]).split()) if found else ""
+
+    assert pace() == ""
+    judged(bob, None)
+    assert pace() == "Done today 1"
+    for seconds in (10, 20, 300):
+        judged(bob, seconds)
+    judged(lea, 1)
+    judged(bob, 1, superseded_at=timezone.now())
+    Judgment.objects.filter(pk=judged(bob, 1).pk).update(created_at=midnight() - timedelta(seconds=1))
+    assert pace() == "Done today 4 Time at work 6 min Half of them took at most 20 s"
+    Membership.objects.filter(user=bob).update(daily_quota=10)
+    assert "Left of what is planned for your day 6" in pace()
 
 
 def test_a_change_keeps_the_old_decision_as_superseded_and_counts_once(
