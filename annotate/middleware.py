@@ -1,11 +1,11 @@
-"""Leads people whose role needs a second factor to setting one up, before anything else (``PAIRLOOP_REQUIRE_MFA``)."""
+"""What holds before any view: numbers in addresses fit a database, and who needs a second factor has one."""
 
 from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -31,7 +31,25 @@ OPEN = frozenset(
 )
 
 
+class NumbersFit:
+    """An address with a number that no database holds leads nowhere (404); SQLite would fail on it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., object], args: tuple[Any], kwargs: dict[str, Any]
+    ) -> None:
+        if any(isinstance(value, int) and value.bit_length() > 63 for value in kwargs.values()):
+            raise Http404("There is no such number here.")
+
+
 class SecondFactorRequired:
+    """Leads people whose role needs a second factor to setting one up (``PAIRLOOP_REQUIRE_MFA``)."""
+
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 

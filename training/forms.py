@@ -11,6 +11,7 @@ from annotate.models import Aggregation
 from annotate.telling import told
 from training.engine.spec import DPO_LOSSES, KTO_LOSSES, SCHEDULERS, SpecError
 from training.models import Loop, Method, Reference
+from training.paths import belongs_to_a_project
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -296,4 +297,6 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
         name: str = self.cleaned_data["base_model"].strip()
         if any(part in name for part in ("\0", "\n")) or name.startswith("-"):
             raise forms.ValidationError(_("A folder on the worker's machine, or a hub id such as owner/name."))
+        if belongs_to_a_project(name):
+            raise forms.ValidationError(_("What lies there belongs to a project. Copy a model to a folder of its own."))
         return name

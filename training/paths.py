@@ -13,6 +13,12 @@ def is_starter(base_model: str) -> bool:
     return bool(base_model) and Path(base_model) == Path(settings.STARTER_DIR)
 
 
+def belongs_to_a_project(base_model: str) -> bool:
+    """Is this a folder of ours that holds what projects made: policies, runs? No other project may begin with it."""
+    folder, home = Path(base_model).resolve(), Path(settings.HOME).resolve()
+    return folder.is_relative_to(home) and not folder.is_relative_to(home / "models")
+
+
 def job_folder(job: Job) -> Path:
     """All attempts at one job."""
     return Path(settings.RUNS_DIR) / str(job.pk)

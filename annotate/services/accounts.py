@@ -10,18 +10,19 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate.models import Invite, Membership, Role, Slot, User
+from annotate.models import Invite, Membership, Project, Role, Slot, User
+from annotate.services.assignments import release_assigned
 from annotate.services.audit import record_deed
 from annotate.services.people import NotAllowedError
 
 
 @transaction.atomic
 def deactivate_account(*, user: User, by: User | None, reason: str = "") -> bool:
-    """Closes the account: every session ends at its next request, what they hold goes back, their invites are revoked.
+    """Closes the account: every session ends at its next request, what they hold or were assigned is everybody's.
 
-    Their judgments, memberships and second factors stay. ``by`` is an owner of the site, or None for the command line.
-    False when the account was closed before. Raises ``NotAllowedError`` for the site's last owner, and for the last
-    owner of a project.
+    Open invites that they made are revoked. Their judgments, memberships and second factors stay. ``by`` is an owner of
+    the site, or None for the command line. False when the account was closed before. Raises ``NotAllowedError`` for the
+    site's last owner, and for the last owner of a project.
     """
     _only_owners_of_the_site(by)
     _keep_owners(user)
@@ -32,6 +33,8 @@ def deactivate_account(*, user: User, by: User | None, reason: str = "") -> bool
         return False
     held = Slot.objects.filter(annotator=user, state=Slot.State.LEASED)
     released = held.update(state=Slot.State.OPEN, annotator=None, lease_until=None, shown_at=None)
+    for project in Project.objects.filter(memberships__user=user):
+        release_assigned(project=project, user=user)
     invites = Invite.objects.filter(created_by=user, used_at__isnull=True, revoked_at__isnull=True)
     revoked = invites.update(revoked_at=timezone.now())
     record_deed(

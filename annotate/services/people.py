@@ -180,6 +180,7 @@ def add_member(*, project: Project, user: User, role: str, actor: User | None) -
             _keep_an_owner(member)
             Membership.objects.filter(pk=member.pk).update(role=role)
             member.role = role
+            _revoke_invites(member, keep=roles_given_by(member) if member.leads else [])
         record_deed(project=project, actor=actor, verb="member.added", subject=user.username, role=role)
         return member
 

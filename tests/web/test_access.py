@@ -172,6 +172,11 @@ ADDRESSES = dict(addresses(get_resolver().url_patterns))
 @pytest.fixture
 def world(project: Project, bob: User, lea: User) -> dict[str, object]:
     """One of each thing that an address can name."""
+    return make_world(project, bob, lea)
+
+
+def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
+    """One of each thing in the project, which ``lea`` leads and ``bob`` judges in."""
     leads = Membership.objects.select_related("project", "user").get(project=project, user=lea)
     invite, token = create_invite(by=leads, role=Role.ANNOTATOR)
     for _ in range(12):

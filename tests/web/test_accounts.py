@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import AuditEntry, Invite, Membership, Project, Role, Slot, User
+from annotate.models import Assignment, AuditEntry, Invite, Membership, Project, Role, Slot, User
 from annotate.services import accounts, people
 from tests.cast import join, make_comparison, make_judgment, make_prompt, make_user
 from tests.web.test_security import inline
@@ -39,6 +39,9 @@ def test_a_closed_account_is_out_at_once_and_leaves_its_judgments(
 ) -> None:
     judgment = make_judgment(make_comparison(make_prompt(project)), lea)
     slot = hold_a_slot(project, lea)
+    assigned = project.slots.filter(state=Slot.State.OPEN).latest("id")
+    given = Assignment.objects.create(project=project, user=lea, to="lea", what="Pair", created_by=lea)
+    Slot.objects.filter(pk=assigned.pk).update(only_for=lea, assignment=given)
     people.create_invite(by=membership(project, lea), role=Role.LEAD)
     client.force_login(lea)
     assert client.get(reverse("annotate:home")).status_code == 200
@@ -46,6 +49,8 @@ def test_a_closed_account_is_out_at_once_and_leaves_its_judgments(
     assert client.get(reverse("annotate:home")).status_code == 302
     slot.refresh_from_db()
     assert (slot.state, slot.annotator, slot.lease_until) == (Slot.State.OPEN, None, None)
+    assigned.refresh_from_db()
+    assert assigned.only_for is None
     assert Invite.objects.get().revoked_at is not None
     assert project.judgments.get(pk=judgment.pk).annotator == lea
     assert project.memberships.get(user=lea).role == Role.LEAD
