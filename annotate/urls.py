@@ -61,6 +61,7 @@ project_patterns = [
     path("dashboard/<slug:name>.csv", dashboard.table, name="dashboard_table"),
     path("quality/", quality.quality, name="quality"),
     path("quality/annotators.csv", quality.annotators_csv, name="annotators_csv"),
+    path("quality/tables/<slug:name>.csv", quality.table, name="quality_table"),
     path("quality/annotators/<int:user_id>/", quality.annotator, name="annotator"),
     path("review/", review.review, name="review"),
     path("review/prompts/<int:prompt_id>/", review.resolve_reports, name="resolve_reports"),

@@ -17,7 +17,7 @@ from tests.cast import join, make_user
 def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, rounds: int = 10, seed: int = 0) -> None:
     """``judgments`` by ``people`` over the 29 days before ``now``; 15% of the comparisons are judged by three."""
     rng = random.Random(seed)
-    crowd = [make_user(f"annotator{number}") for number in range(people)]
+    crowd = [make_user(f"annotator{seed}.{number}") for number in range(people)]
     for person in crowd:
         join(project, person, Role.ANNOTATOR)
     author = policy_author(project=project, number=1, name="policy 1")
@@ -26,7 +26,7 @@ def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, ro
     prompts, responses, comparisons, slots = (_next_id(model) for model in (Prompt, Response, Comparison, Slot))
 
     some_prompt = Prompt(project=project, messages=[{"role": "user", "content": "Where is it?"}], split="train")
-    _insert(some_prompt, ({"id": prompts + n, "sha256": f"{n:064x}"} for n in range(pairs)), now)
+    _insert(some_prompt, ({"id": prompts + n, "sha256": f"{prompts + n:064x}"} for n in range(pairs)), now)
     some_response = Response(author=author)
     _insert(
         some_response,
@@ -74,7 +74,8 @@ def _choice(first: int, rng: random.Random) -> dict[str, Any]:
     swapped = rng.random() < 0.5
     left, right = (first + 1, first) if swapped else (first, first + 1)
     preferred = {Choice.A: left, Choice.B: right}.get(choice)
-    return {"choice": choice.value, "swapped": swapped, "preferred_id": preferred}
+    tags = rng.choices(["[]", '["tone"]', '["accuracy", "tone"]'], [6, 3, 1])[0]
+    return {"choice": choice.value, "swapped": swapped, "preferred_id": preferred, "tags": tags}
 
 
 def _text(number: int, rng: random.Random) -> str:

@@ -3,14 +3,15 @@
 Every share carries its interval, and what cannot be known says so. Superseded and retracted judgments do not count.
 """
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from django.db.models import BooleanField, Case, F, Q, QuerySet, Value, When
-from django.db.models.functions import Length
+from django.db.models import BooleanField, Case, F, IntegerField, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import Cast, Length
 
 from annotate.models import Choice, Comparison, Judgment, Project, User
 from annotate.stats.agreement import Alpha, Label, alpha, pairwise, raw_agreement
@@ -25,9 +26,13 @@ _MOST_UNITS = 20_000
 _MOST_PREFERENCES = 5_000
 # Rounds whose agreement is worth a look: the newest.
 _MOST_ROUNDS = 12
-# Bootstrap samples for alpha's intervals: their ends move by 3% of their width from seed to seed, a round's by 5%.
+# Reason tags are read of the newest judgments that have any; a project has a handful of tags, and pairs of annotators
+# grow as the square of people.
+_MOST_TAGGED = 10_000
+_MOST_TAGS = 20
+_MOST_PAIRS = 60
+# Bootstrap samples for alpha's intervals: their ends move by 3% of their width from seed to seed.
 _RESAMPLES = 500
-_ROUND_RESAMPLES = 200
 
 # Looked up once, not once a row: reading a member of an enum costs more than comparing it.
 _SIDES = (Choice.A.value, Choice.B.value)
@@ -43,7 +48,7 @@ def label_of(choice: str, *, swapped: bool) -> str:
 
 
 class Row(NamedTuple):
-    """One counting judgment, narrow. ``label`` tells the decision by the comparison's responses, not by the sides.
+    """One counting judgment, narrow.
 
     A tuple in the order of the columns that are read: fifty thousand of them are made for one page.
     """
@@ -54,21 +59,8 @@ class Row(NamedTuple):
     round: int | None
     choice: str
     strength: int | None
-    swapped: bool
+    swapped: int
     active_ms: int | None
-
-    @property
-    def label(self) -> str:
-        return label_of(self.choice, swapped=self.swapped)
-
-    @property
-    def scale(self) -> float | None:
-        """Where it stands from "first is much better" (3) to "second is much better" (-3); None for skip, both bad."""
-        if self.choice == _TIE:
-            return 0.0
-        if self.choice not in _SIDES:
-            return None
-        return (self.strength or 1) * (1.0 if self.label == "first" else -1.0)
 
 
 def counting(project: Project) -> QuerySet[Judgment]:
@@ -88,13 +80,27 @@ def rows(project: Project, *, annotator: User | None = None) -> list[Row]:
         "comparison__round",
         "choice",
         "strength",
-        "swapped",
+        # As a number: Django would make a boolean of each by a call.
+        Cast("swapped", IntegerField()),
         "active_ms",
     )
     return [Row._make(entry) for entry in columns.iterator(chunk_size=5000)]
 
 
 # --- Agreement --------------------------------------------------------------------------------------------------------
+
+
+class Opinion(NamedTuple):
+    """A judgment of an ordinary comparison that somebody else judged too, told by the comparison's own responses.
+
+    ``place`` is where it stands from "first is much better" (3) to "second is much better" (-3); None for both bad.
+    """
+
+    comparison: int
+    annotator: int
+    round: int | None
+    label: str
+    place: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +112,59 @@ class Agreement:
     ordinal: Alpha
 
 
-def shared(entries: Sequence[Row]) -> list[Row]:
-    """The judgments of ordinary comparisons that at least two people judged: the only ones agreement can be seen in.
+@dataclass(frozen=True, slots=True)
+class TagAgreement:
+    """Of the comparisons for which somebody gave this reason: do people agree on the choice, and on the reason itself?
 
-    The functions below look at no others; a page that calls several gives them these, which are far fewer.
+    ``both`` is the share of pairs of people, of whom at least one gave it, who both did.
     """
-    ordinary = [row for row in entries if row.purpose in _ORDINARY]
+
+    tag: str
+    choice: Agreement
+    both: Share
+
+
+@dataclass(frozen=True, slots=True)
+class PairAgreement:
+    """Two annotators on what both judged. ``nominal`` is None where only the raw share was asked for."""
+
+    left: int
+    right: int
+    raw: Share
+    nominal: Alpha | None
+
+
+def shared(entries: Iterable[Row]) -> list[Opinion]:
+    """What was said of ordinary comparisons by at least two people: the only ones in which agreement can be seen.
+
+    Skips say nothing. Both bad is a label, and has no place on the scale.
+    """
+    said = [row for row in entries if row.choice != _SKIP and row.purpose in _ORDINARY]
     # Nobody has two counting judgments of one comparison, so that judgments are people.
-    people = Counter([row.comparison for row in ordinary])
+    people = Counter([row.comparison for row in said])
     units = set([unit for unit, count in people.items() if count >= 2][-_MOST_UNITS:])
-    return [row for row in ordinary if row.comparison in units]
+    return [_opinion(row) for row in said if row.comparison in units]
 
 
-def _labels(entries: Iterable[Row]) -> list[Label]:
-    return [(row.comparison, str(row.annotator), row.label) for row in entries if row.choice != _SKIP]
+def _opinion(row: Row) -> Opinion:
+    if row.choice in _SIDES:
+        first = (row.choice == _LEFT) != bool(row.swapped)
+        strength = float(row.strength or 1)
+        label, place = ("first", strength) if first else ("second", -strength)
+        return Opinion(row.comparison, row.annotator, row.round, label, place)
+    return Opinion(row.comparison, row.annotator, row.round, row.choice, 0.0 if row.choice == _TIE else None)
 
 
-def agreement(entries: Sequence[Row], *, resamples: int = _RESAMPLES) -> Agreement:
-    """Agreement over these judgments. Skips say nothing; both bad counts as a label, and has no place on the scale."""
-    common = shared(entries)
-    labels = _labels(common)
-    places = [(row.comparison, str(row.annotator), row.scale) for row in common]
-    scale: list[Label] = [(unit, who, place) for unit, who, place in places if place is not None]
+def _labels(opinions: Iterable[Opinion]) -> list[Label]:
+    return [(entry.comparison, entry.annotator, entry.label) for entry in opinions]
+
+
+def agreement(opinions: Sequence[Opinion], *, resamples: int = _RESAMPLES) -> Agreement:
+    """Agreement over these opinions, which ``shared`` gives."""
+    labels = _labels(opinions)
+    scale: list[Label] = [
+        (entry.comparison, entry.annotator, entry.place) for entry in opinions if entry.place is not None
+    ]
     return Agreement(
         raw=raw_agreement(labels),
         nominal=alpha(labels, resamples=resamples),
@@ -135,19 +172,58 @@ def agreement(entries: Sequence[Row], *, resamples: int = _RESAMPLES) -> Agreeme
     )
 
 
-def agreement_by_round(entries: Sequence[Row]) -> list[tuple[int, Agreement]]:
+def agreement_by_round(opinions: Iterable[Opinion]) -> list[tuple[int, Agreement]]:
     """Agreement within each of the newest rounds, newest first."""
-    by_round: dict[int, list[Row]] = defaultdict(list)
-    for row in entries:
-        if row.round is not None:
-            by_round[row.round].append(row)
+    by_round: dict[int, list[Opinion]] = defaultdict(list)
+    for entry in opinions:
+        if entry.round is not None:
+            by_round[entry.round].append(entry)
     newest = sorted(by_round, reverse=True)[:_MOST_ROUNDS]
-    return [(number, agreement(by_round[number], resamples=_ROUND_RESAMPLES)) for number in newest]
+    return [(number, agreement(by_round[number])) for number in newest]
 
 
-def agreement_of_pairs(entries: Sequence[Row]) -> dict[tuple[int, int], Share]:
-    """Raw agreement of every two annotators who judged something in common, by their ids."""
-    return {(int(left), int(right)): share for (left, right), share in pairwise(_labels(shared(entries))).items()}
+def agreement_by_tag(project: Project, opinions: Iterable[Opinion]) -> list[TagAgreement]:
+    """Agreement where each reason tag was given, the most frequent first; by the newest judgments that have tags."""
+    # As text: there are few different lists, and each is parsed once.
+    tagged = counting(project).exclude(tags=[]).order_by("-id").annotate(as_text=Cast("tags", TextField()))
+    parsed: dict[str, list[str]] = {}
+    given: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for comparison, annotator, text in tagged.values_list("comparison_id", "annotator_id", "as_text")[:_MOST_TAGGED]:
+        if text not in parsed:
+            parsed[text] = json.loads(text)
+        for tag in parsed[text]:
+            given[tag][comparison].add(annotator)
+    by_unit: dict[int, list[Opinion]] = defaultdict(list)
+    for entry in opinions:
+        by_unit[entry.comparison].append(entry)
+    found = []
+    for tag, units in given.items():
+        about = [entry for unit in units for entry in by_unit.get(unit, ())]
+        if about:
+            found.append(TagAgreement(tag, agreement(about), _both(units, by_unit)))
+    return sorted(found, key=lambda entry: (-entry.choice.nominal.units, entry.tag))[:_MOST_TAGS]
+
+
+def _both(units: Mapping[int, set[int]], by_unit: Mapping[int, Sequence[Opinion]]) -> Share:
+    both = either = 0
+    for unit, givers in units.items():
+        people = [entry.annotator in givers for entry in by_unit.get(unit, ())]
+        yes, no = people.count(True), people.count(False)
+        both += yes * (yes - 1) // 2
+        either += yes * (yes - 1) // 2 + yes * no
+    return wilson(both, either)
+
+
+def agreement_of_pairs(opinions: Iterable[Opinion], *, most_alphas: int = _MOST_PAIRS) -> list[PairAgreement]:
+    """Agreement of every two annotators who judged something in common, those with the most first.
+
+    Alpha costs more than a share, so that it is worked out for the first ``most_alphas`` of them.
+    """
+    shares = sorted(pairwise(_labels(opinions)).items(), key=lambda entry: (-entry[1].raw.n, entry[0]))
+    return [
+        PairAgreement(left, right, pair.raw, alpha(pair.labels, resamples=_RESAMPLES) if place < most_alphas else None)
+        for place, ((left, right), pair) in enumerate(shares)
+    ]
 
 
 # --- Annotators -------------------------------------------------------------------------------------------------------

@@ -1,17 +1,17 @@
 """PURE: do people who judged the same comparison agree, beyond chance?
 
 A *unit* is one comparison; a *label* is one person's decision on it, told by the comparison's own responses and never
-by the sides that were shown. Thin layers over evalica.
+by the sides that were shown. Alpha is our own few lines of numpy, because the libraries that have it take a table of
+people by units, and seconds for thousands of units; the tests compare it with two of them.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-import evalica
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from annotate.said import Said
 from annotate.stats.intervals import Share, wilson
@@ -19,8 +19,13 @@ from annotate.stats.intervals import Share, wilson
 _NO_OVERLAP = Said("No comparison was judged by two people yet. Raise the project's overlap.")
 _ALL_ALIKE = Said("Everyone gave the same label everywhere, so chance would agree as well; alpha divides by zero.")
 
+Floats = npt.NDArray[np.float64]
+
+# With fewer units than this a bootstrap repeats the few it has, and its interval would pretend to know.
+FEWEST_UNITS = 5
+
 # One person's decision: (unit, annotator, label).
-Label = tuple[int, str, str | float]
+Label = tuple[int, int, str | float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +47,65 @@ class Alpha:
 def alpha(labels: Iterable[Label], *, distance: str = "nominal", resamples: int = 1000, seed: int = 0) -> Alpha:
     """Krippendorff's alpha of ``labels`` for a ``nominal``, ``ordinal`` or ``interval`` distance.
 
-    Ordinal labels are numbers. Source: Krippendorff (2018), chapter 12; interval by his bootstrap of 2006, as evalica
-    has them.
+    Ordinal labels are numbers. The interval is the percentile bootstrap over units: comparisons are drawn again, with
+    all that was said of each. Units with the same labels are the same to alpha, so that a sample is a few counts, and
+    a thousand samples cost milliseconds however many units there are. Source: Krippendorff (2018), chapter 12.
     """
-    by_unit: dict[int, dict[str, str | float]] = defaultdict(dict)
+    by_unit: dict[int, dict[int, str | float]] = defaultdict(dict)
     for unit, annotator, label in labels:
         by_unit[unit][annotator] = label
-    shared = {unit: row for unit, row in by_unit.items() if len(row) >= 2}
-    count = sum(len(row) for row in shared.values())
+    shared = [list(row.values()) for row in by_unit.values() if len(row) >= 2]
+    count = sum(map(len, shared))
     if not shared:
         return Alpha(None, None, None, 0, 0, _NO_OVERLAP)
-    if len({label for row in shared.values() for label in row.values()}) == 1:
+    values = sorted({label for row in shared for label in row}, key=lambda label: (isinstance(label, str), label))
+    if len(values) == 1:
         return Alpha(None, None, None, len(shared), count, _ALL_ALIKE)
-    frame = _frame(shared)
-    if len(shared) < 2:
-        return Alpha(evalica.alpha(frame, distance=distance).alpha, None, None, len(shared), count)
-    result = evalica.alpha_bootstrap(frame, distance=distance, n_resamples=resamples, random_state=seed)
-    return Alpha(result.alpha, float(result.low), float(result.high), len(shared), count)
+    place = {value: number for number, value in enumerate(values)}
+    alike = Counter(tuple(sorted([place[label] for label in row])) for row in shared)
+    patterns = np.array([np.bincount(key, minlength=len(values)) for key in alike], dtype=float)
+    units = np.array(list(alike.values()), dtype=float)
+    scale = np.array([value if isinstance(value, float) else number for value, number in place.items()])
+    value = _alphas(units[None], patterns, scale, distance)[0]
+    # Where nobody ever disagreed, units drawn again never do either: "1 to 1" would pretend to know.
+    if len(shared) < FEWEST_UNITS or value == 1:
+        return Alpha(float(value), None, None, len(shared), count)
+    drawn = np.random.default_rng(seed).multinomial(len(shared), units / len(shared), size=resamples).astype(float)
+    # A sample in which everybody says the same has no alpha, and is left out.
+    low, high = np.nanpercentile(_alphas(drawn, patterns, scale, distance), [2.5, 97.5])
+    return Alpha(float(value), float(low), float(high), len(shared), count)
 
 
-def _frame(units: dict[int, dict[str, str | float]]) -> pd.DataFrame:
-    """Annotators as rows, units as columns, labels as numbers: words by their place in the alphabet, which nominal
-    distance does not look at. One block of floats, because pandas takes seconds for thousands of columns of words."""
-    words = sorted({label for row in units.values() for label in row.values() if isinstance(label, str)})
-    codes = {word: float(code) for code, word in enumerate(words)}
-    people = {name: number for number, name in enumerate({name: None for row in units.values() for name in row})}
-    table = np.full((len(people), len(units)), np.nan)
-    for column, row in enumerate(units.values()):
-        for name, label in row.items():
-            table[people[name], column] = codes[label] if isinstance(label, str) else label
-    return pd.DataFrame(table)
+def _alphas(units: Floats, patterns: Floats, scale: Floats, distance: str) -> Floats:
+    """Alpha of each row of ``units``, which says how many units have each pattern; NaN where it is undefined.
+
+    ``patterns[p, c]``: how many people gave label c to a unit of pattern p; ``scale[c]``: the label as a number.
+    """
+    size = patterns.sum(axis=1)
+    # What a unit adds to the coincidence matrix: its pairs of labels, both ways round, each person with the others.
+    pairs = patterns[:, :, None] * patterns[:, None, :] - patterns[:, :, None] * np.eye(patterns.shape[1])
+    together = (units @ (pairs / (size - 1)[:, None, None]).reshape(len(patterns), -1)).reshape(-1, *pairs.shape[1:])
+    each = together.sum(axis=2)
+    apart = _distances(each, scale, distance)
+    observed = (together * apart).sum(axis=(1, 2))
+    expected = np.einsum("sc,sd,scd->s", each, each, apart) / (each.sum(axis=1) - 1)
+    undefined = np.full(len(units), np.nan)
+    ratio: Floats = np.divide(observed, expected, out=undefined, where=expected > 0)
+    return 1 - ratio
+
+
+def _distances(each: Floats, scale: Floats, distance: str) -> Floats:
+    """Squared distances of every two labels, for each sample; ``each[s, c]`` is how often sample s has label c."""
+    if distance == "nominal":
+        return np.broadcast_to(1 - np.eye(len(scale)), (len(each), len(scale), len(scale)))
+    if distance == "ordinal":
+        # As far as the number of labels between them, and half of those at both ends: a difference of mid-ranks.
+        place = np.cumsum(each, axis=1) - each / 2
+    elif distance == "interval":
+        place = np.broadcast_to(scale, each.shape)
+    else:
+        raise ValueError(f"{distance!r} is no distance; give nominal, ordinal or interval")
+    return (place[:, :, None] - place[:, None, :]) ** 2
 
 
 def raw_agreement(labels: Iterable[Label]) -> Share:
@@ -90,15 +124,23 @@ def raw_agreement(labels: Iterable[Label]) -> Share:
     return wilson(same, pairs)
 
 
-def pairwise(labels: Iterable[Label]) -> dict[tuple[str, str], Share]:
-    """Raw agreement of every two annotators that share a unit, keyed by their names in order."""
-    by_unit: dict[int, dict[str, str | float]] = defaultdict(dict)
+@dataclass(frozen=True, slots=True)
+class PairLabels:
+    """Two annotators: their raw agreement, and what both said of the units that they share."""
+
+    raw: Share
+    labels: list[Label]
+
+
+def pairwise(labels: Iterable[Label]) -> dict[tuple[int, int], PairLabels]:
+    """Every two annotators that share a unit, keyed by both in order."""
+    by_unit: dict[int, dict[int, str | float]] = defaultdict(dict)
     for unit, annotator, label in labels:
         by_unit[unit][annotator] = label
-    same: dict[tuple[str, str], int] = defaultdict(int)
-    both: dict[tuple[str, str], int] = defaultdict(int)
-    for row in by_unit.values():
+    common: dict[tuple[int, int], list[Label]] = defaultdict(list)
+    same: Counter[tuple[int, int]] = Counter()
+    for unit, row in by_unit.items():
         for left, right in combinations(sorted(row), 2):
-            both[left, right] += 1
+            common[left, right] += ((unit, left, row[left]), (unit, right, row[right]))
             same[left, right] += row[left] == row[right]
-    return {pair: wilson(same[pair], n) for pair, n in sorted(both.items())}
+    return {pair: PairLabels(wilson(same[pair], len(both) // 2), both) for pair, both in sorted(common.items())}

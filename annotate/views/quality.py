@@ -1,16 +1,22 @@
 """The lead's view of quality: agreement, people, shortcuts; as a page and as a table to take away."""
 
 import csv
+from collections.abc import Iterator
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.exports.csv_safety import formula_safe
-from annotate.models import Role, User
+from annotate.models import Project, Role, User
 from annotate.queries import quality as queries
+from annotate.stats.agreement import Alpha
+from annotate.stats.intervals import Share
+
+# Pairs of annotators whose alpha is worked out for the file; the rest have the share.
+MOST_PAIRS_IN_TABLE = 1000
 
 
 @require_safe
@@ -19,22 +25,72 @@ def quality(request: SignedInRequest, project_id: int) -> HttpResponse:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     project = membership.project
     entries = queries.rows(project)
-    shared = queries.shared(entries)
+    opinions = queries.shared(entries)
     names = {user.pk: user for user in User.objects.filter(memberships__project=project)}
     context = {
         "membership": membership,
         "project": project,
         "judgments": len(entries),
-        "agreement": queries.agreement(shared),
-        "by_round": queries.agreement_by_round(shared),
-        "pairs": [
-            (names.get(left), names.get(right), share)
-            for (left, right), share in queries.agreement_of_pairs(shared).items()
-        ],
+        "agreement": queries.agreement(opinions),
+        "by_round": queries.agreement_by_round(opinions),
+        "by_tag": queries.agreement_by_tag(project, opinions),
+        "pairs": [(names.get(pair.left), names.get(pair.right), pair) for pair in queries.agreement_of_pairs(opinions)],
         "annotators": [(names.get(entry.annotator), entry) for entry in queries.annotators(project, entries)],
         "shortcuts": queries.shortcut_shares(project),
     }
     return render(request, "annotate/quality.html", context)
+
+
+@require_safe
+@login_required
+def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
+    """Agreement or shortcuts as CSV, people by their pseudonyms."""
+    project = membership_for(request.user, project_id, role=Role.LEAD).project
+    rows = {"agreement": _agreement, "shortcuts": _shortcuts}.get(name)
+    if rows is None:
+        raise Http404("There is no such table: choose agreement or shortcuts.")
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{name}-{project.pk}.csv"'
+    writer = csv.writer(answer)
+    for row in rows(project):
+        writer.writerow([formula_safe(cell) for cell in row])
+    return answer
+
+
+def _agreement(project: Project) -> Iterator[list[object]]:
+    alphas = [f"{name}_{part}" for name in ("alpha_nominal", "alpha_ordinal") for part in ("value", "low", "high", "n")]
+    yield ["of", "which", "same", "same_low", "same_high", "same_n", *alphas, "undefined"]
+    opinions = queries.shared(queries.rows(project))
+    yield ["all", "", *_figures(queries.agreement(opinions))]
+    for number, by_round in queries.agreement_by_round(opinions):
+        yield ["round", number, *_figures(by_round)]
+    for by_tag in queries.agreement_by_tag(project, opinions):
+        yield ["tag", by_tag.tag, *_figures(by_tag.choice)]
+    people = dict(User.objects.filter(judgments__project=project).values_list("pk", "pseudonym"))
+    for pair in queries.agreement_of_pairs(opinions, most_alphas=MOST_PAIRS_IN_TABLE):
+        undefined = pair.nominal.undefined if pair.nominal else ""
+        cells = [*_share(pair.raw), *_alpha(pair.nominal), *_alpha(None), undefined or ""]
+        yield ["pair", f"{people.get(pair.left, '')} {people.get(pair.right, '')}", *cells]
+
+
+def _figures(found: queries.Agreement) -> list[object]:
+    undefined = found.nominal.undefined or found.ordinal.undefined or ""
+    return [*_share(found.raw), *_alpha(found.nominal), *_alpha(found.ordinal), undefined]
+
+
+def _share(share: Share) -> list[object]:
+    return [share.value, share.low, share.high, share.n]
+
+
+def _alpha(found: Alpha | None) -> list[object]:
+    return [None] * 4 if found is None else [found.value, found.low, found.high, found.units]
+
+
+def _shortcuts(project: Project) -> Iterator[list[object]]:
+    yield ["wins", "share", "low", "high", "n"]
+    found = queries.shortcut_shares(project)
+    for name in ("left", "longer", "formatted"):
+        yield [name, *_share(getattr(found, name))]
 
 
 @require_safe

@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from annotate.stats.intervals import mean, wilson
 
@@ -23,6 +24,13 @@ def test_wilson_is_the_textbooks_formula(n: int, share: float) -> None:
     low, high = by_hand(hits, n)
     assert found.low == pytest.approx(max(low, 0), abs=1e-9)
     assert found.high == pytest.approx(min(high, 1), abs=1e-9)
+
+
+@pytest.mark.parametrize(("hits", "n", "level"), [(0, 9, 0.95), (9, 9, 0.95), (3, 10, 0.9), (4567, 9001, 0.95)])
+def test_wilson_is_scipys(hits: int, n: int, level: float) -> None:
+    theirs = stats.binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
+    found = wilson(hits, n, level=level)
+    assert (found.low, found.high) == (pytest.approx(theirs.low, abs=1e-12), pytest.approx(theirs.high, abs=1e-12))
 
 
 def test_nothing_counted_claims_nothing() -> None:

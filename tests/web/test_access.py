@@ -110,6 +110,7 @@ TABLE: dict[str, Page] = {
     "annotate:dashboard_table": Page(LEADS, None, {"name": "table"}),
     "annotate:quality": Page(LEADS, None),
     "annotate:annotators_csv": Page(LEADS, None),
+    "annotate:quality_table": Page(LEADS, None, {"name": "quality_table"}),
     # bob's own page: another annotator's is for leads (test_quality_pages).
     "annotate:annotator": Page(MEMBERS, None, {"user_id": "bob"}),
     "annotate:queue": Page(LEADS, None),
@@ -198,6 +199,7 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
         "assignment": Assignment.objects.create(project=project, user=bob, to="bob", what="Pair", created_by=lea).pk,
         "group": AnnotatorGroup.objects.create(project=project, name="Night shift").pk,
         "table": "days",
+        "quality_table": "shortcuts",
         "pair": "pair",
         "judgment": judgment.pk,
         "run": run.number,

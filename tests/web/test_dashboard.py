@@ -1,5 +1,6 @@
 """The dashboard: what was done, what is left, how long it takes, what was chosen."""
 
+import cProfile
 import csv
 import io
 from datetime import datetime, timedelta
@@ -218,6 +219,29 @@ def test_pages_ask_as_little_of_fifty_thousand_judgments_as_of_one(
     many = [queries_of(client, url) for url in urls]
     assert many == few
     assert max(many) <= 14
+
+
+def test_the_quality_page_does_a_bounded_number_of_operations_for_each_judgment(
+    client: Client, project: Project, lea: User
+) -> None:
+    """Calls of functions, as the profiler counts them: the same on a slow machine as on a fast one."""
+    client.force_login(lea)
+    page = reverse("annotate:quality", args=[project.pk])
+    fill(project, judgments=3_000, now=timezone.now(), people=4)
+    calls_of(client, page)  # The first one also fills caches.
+    few = calls_of(client, page)
+    fill(project, judgments=9_000, now=timezone.now(), people=4, seed=1)
+    many = calls_of(client, page)
+    # Measured: 26, and 17 above 5,000 judgments, the most whose texts are looked at; and 100,000 for the page itself.
+    assert (many - few) / 9_000 < 40
+    assert few < 300_000
+
+
+def calls_of(client: Client, url: str) -> int:
+    profile = cProfile.Profile()
+    with profile:
+        assert client.get(url).status_code == 200
+    return sum(entry.callcount for entry in profile.getstats())
 
 
 def queries_of(client: Client, url: str) -> int:

@@ -2,11 +2,19 @@
 
 import csv
 import io
+import json
+import math
+import random
+from itertools import combinations
+from typing import Any
 
+import krippendorff
+import numpy as np
 import pytest
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
+from scipy import stats
 
 from annotate.models import Adjudication, AuditEntry, Comparison, Judgment, Project, Role, Slot, User
 from annotate.queries import quality, review
@@ -194,3 +202,150 @@ def test_a_verdict_is_taken_back_and_both_are_recorded(
     assert Adjudication.objects.get().superseded_at is not None
     verbs = list(project.audit_entries.order_by("id").values_list("verb", flat=True))
     assert verbs[-2:] == ["comparison.adjudicated", "verdict.withdrawn"]
+
+
+# --- Agreement --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def judged_by_three(project: Project, bob: User, eve: User, lea: User) -> list[Comparison]:
+    """Thirty comparisons in two rounds, each judged by two of three people; sides, strengths and tags vary."""
+    rng = random.Random(4)
+    made = []
+    for number in range(30):
+        comparison = make_comparison(make_prompt(project), slots=2, round=1 + number % 2)
+        truth = rng.choice(["A", "B", "tie", "both_bad"])
+        for person in rng.sample([bob, eve, lea], 2):
+            said = truth if rng.random() < 0.7 else rng.choice(["A", "B", "tie"])
+            swapped = rng.random() < 0.5
+            shown = {"A": "B", "B": "A"}.get(said, said) if swapped else said
+            fields = {"strength": rng.choice([1, 2, 3])} if said in ("A", "B") else {}
+            tags = rng.choice([[], ["tone"], ["accuracy", "tone"]])
+            make_judgment(comparison, person, shown, swapped=swapped, tags=tags, **fields)
+        made.append(comparison)
+    make_judgment(make_comparison(make_prompt(project)), bob, "skip")
+    return made
+
+
+def exported(client: Client, project: Project) -> list[dict[str, str]]:
+    """The project's judgments as a lead downloads them."""
+    data = {"what": "judgments", "format": "jsonl", "aggregation": "single"}
+    answer = client.post(reverse("annotate:export", args=[project.pk]), data)
+    return [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]  # type: ignore[attr-defined]
+
+
+def alpha_elsewhere(rows: list[dict[str, Any]], level: str) -> float:
+    """Alpha by the krippendorff package, from nothing but the export."""
+    first = {row["comparison"]: min(row["a_response"], row["b_response"]) for row in rows}
+    places = {}
+    for row in rows:
+        if row["choice"] == "skip":
+            continue
+        if row["preferred"] is None:
+            value = {"tie": 0.0, "both_bad": None if level == "ordinal" else 9.0}[row["choice"]]
+        else:
+            size = (row["strength"] or 1) if level == "ordinal" else 1
+            value = float(size if row["preferred"] == first[row["comparison"]] else -size)
+        if value is not None:
+            places[row["annotator"], row["comparison"]] = value
+    people, units = (sorted({key[side] for key in places}) for side in (0, 1))
+    table = [[places.get((person, unit), math.nan) for unit in units] for person in people]
+    return float(krippendorff.alpha(reliability_data=np.array(table), level_of_measurement=level))
+
+
+def test_the_agreement_table_is_what_another_library_makes_of_the_export(
+    client: Client, project: Project, lea: User, judged_by_three: list[Comparison]
+) -> None:
+    client.force_login(lea)
+    answer = client.get(url("quality_table", project, "agreement"))
+    table = {(row["of"], row["which"]): row for row in csv.DictReader(io.StringIO(answer.content.decode()))}
+    rows = exported(client, project)
+    groups = {("all", ""): rows}
+    groups |= {("round", str(number)): [row for row in rows if row["round"] == number] for number in (1, 2)}
+    for tag in ("tone", "accuracy"):
+        about = {row["comparison"] for row in rows if tag in row["tags"]}
+        groups["tag", tag] = [row for row in rows if row["comparison"] in about]
+    for names in combinations(sorted({row["annotator"] for row in rows}), 2):
+        key = next(key for key in table if key[0] == "pair" and set(key[1].split()) == set(names))
+        groups[key] = [row for row in rows if row["annotator"] in names]
+    assert set(groups) == set(table)
+    for key, group in groups.items():
+        assert float(table[key]["alpha_nominal_value"]) == pytest.approx(alpha_elsewhere(group, "nominal"))
+        assert table[key]["alpha_nominal_low"] < table[key]["alpha_nominal_high"]
+        if key[0] != "pair":
+            assert float(table[key]["alpha_ordinal_value"]) == pytest.approx(alpha_elsewhere(group, "ordinal"))
+            assert float(table[key]["same_low"]) < float(table[key]["same"]) < float(table[key]["same_high"])
+
+
+def test_the_page_shows_agreement_by_round_tag_and_pair(
+    client: Client, project: Project, lea: User, judged_by_three: list[Comparison]
+) -> None:
+    client.force_login(lea)
+    page = client.get(url("quality", project)).content.decode()
+    for text in ("By round", "By reason tag", "By pair of annotators", "accuracy", "Alpha, ordinal", "Same reason"):
+        assert text in page
+
+
+def test_same_reason_counts_pairs_of_people(project: Project, bob: User, eve: User) -> None:
+    for tags in ((["tone"], ["tone"]), (["tone"], []), ([], [])):
+        comparison = make_comparison(make_prompt(project), slots=2)
+        for person, given in zip((bob, eve), tags, strict=True):
+            make_judgment(comparison, person, tags=given)
+    (found,) = quality.agreement_by_tag(project, quality.shared(quality.rows(project)))
+    assert (found.tag, found.both.hits, found.both.n, found.choice.raw.n) == ("tone", 1, 2, 2)
+
+
+def test_a_group_in_which_all_say_the_same_says_why_its_alpha_is_undefined(
+    client: Client, project: Project, lea: User, bob: User, eve: User
+) -> None:
+    for number, choice in enumerate(("A", "A", "B", "B")):
+        comparison = make_comparison(make_prompt(project), slots=2, round=1 + number // 2)
+        make_judgment(comparison, bob, choice)
+        make_judgment(comparison, eve, choice)
+    client.force_login(lea)
+    page = client.get(url("quality", project)).content.decode()
+    assert page.count("Everyone gave the same label everywhere") >= 2  # both rounds; together they differ
+    assert "too few for an interval" in page
+
+
+# --- Shortcuts --------------------------------------------------------------------------------------------------------
+
+
+def test_the_shortcut_shares_are_those_of_the_export(
+    client: Client, project: Project, lea: User, bob: User, eve: User
+) -> None:
+    """Counted once more from the exported texts, with scipy's interval."""
+    rng = random.Random(2)
+    texts = [
+        "- one\n- two",
+        "**bold** word",
+        "plain",
+        "longer and plain",
+        "# Title\nand more",
+        "same size",
+        "size same",
+    ]
+    for _ in range(40):
+        prompt = make_prompt(project)
+        first, second = (make_response(prompt, text) for text in rng.sample(texts, 2))
+        comparison = make_comparison(prompt, first, second, slots=2)
+        for person in (bob, eve):
+            make_judgment(comparison, person, rng.choice(["A", "B", "tie"]), swapped=rng.random() < 0.5)
+    client.force_login(lea)
+    rows = [row for row in exported(client, project) if row["choice"] in ("A", "B")]
+    formatted = {text: text.startswith(("-", "#", "**")) for text in texts}
+    wins: dict[str, list[bool]] = {"left": [], "longer": [], "formatted": []}
+    for row in rows:
+        won, lost = (row["a_text"], row["b_text"]) if row["choice"] == "A" else (row["b_text"], row["a_text"])
+        wins["left"].append(row["choice"] == "A")
+        if len(won) != len(lost):
+            wins["longer"].append(len(won) > len(lost))
+        if formatted[won] != formatted[lost]:
+            wins["formatted"].append(formatted[won])
+    answer = client.get(url("quality_table", project, "shortcuts"))
+    table = {row["wins"]: row for row in csv.DictReader(io.StringIO(answer.content.decode()))}
+    for name, counted in wins.items():
+        theirs = stats.binomtest(sum(counted), len(counted)).proportion_ci(method="wilson")
+        found = [float(table[name][column]) for column in ("share", "low", "high", "n")]
+        assert found == pytest.approx([sum(counted) / len(counted), theirs.low, theirs.high, len(counted)])
+    assert client.get(url("quality_table", project, "people")).status_code == 404
