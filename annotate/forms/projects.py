@@ -7,7 +7,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext_lazy
 
-from annotate.models import Guideline, Project
+from annotate.models import Guideline, Project, WorkedExample
 from annotate.queries.quiz import quiz_questions_in
 
 # More than these on a judging page are read by nobody.
@@ -237,3 +237,27 @@ class GuidelineForm(forms.Form):
         if not text.strip():
             raise forms.ValidationError(_("Write what annotators shall prefer."))
         return text
+
+
+class ExampleForm(forms.ModelForm):  # type: ignore[type-arg]  # As ModelForm above.
+    """A worked example of the guideline."""
+
+    class Meta:
+        model = WorkedExample
+        fields: ClassVar = ["prompt", "a", "b", "answer", "why"]
+        labels: ClassVar = {
+            "prompt": _("Prompt"),
+            "a": _("Answer A"),
+            "b": _("Answer B"),
+            "answer": _("Right is"),
+            "why": _("Why"),
+        }
+        widgets: ClassVar = {name: forms.Textarea(attrs={"rows": rows}) for name, rows in
+                             (("prompt", 2), ("a", 4), ("b", 4), ("why", 3))}  # fmt: skip
+
+
+# More than these are read by nobody.
+MOST_EXAMPLES = 20
+ExampleFormSet = forms.formset_factory(
+    ExampleForm, extra=0, can_delete=True, max_num=MOST_EXAMPLES, absolute_max=2 * MOST_EXAMPLES, validate_max=True
+)

@@ -5,7 +5,7 @@ Verbs live in ``annotate.services``, questions in ``annotate.queries``.
 
 from annotate.models.audit import AppendOnlyError, AuditEntry
 from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
-from annotate.models.people import AnnotatorGroup, Guideline, Invite, Membership, Project, Role, User
+from annotate.models.people import AnnotatorGroup, Guideline, Invite, Membership, Project, Role, User, WorkedExample
 from annotate.models.quality import (
     Adjudication,
     Aggregation,
@@ -48,4 +48,5 @@ __all__ = [
     "Thumb",
     "User",
     "Verdict",
+    "WorkedExample",
 ]

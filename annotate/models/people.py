@@ -233,3 +233,30 @@ class Guideline(models.Model):
 
     def __str__(self) -> str:
         return f"{self.project}, guideline {self.version}"
+
+
+class WorkedExample(models.Model):
+    """A pair with the right answer and why, beside one version of the guideline. A new version has rows of its own."""
+
+    class Answer(models.TextChoices):
+        A = "A", _("A is better")
+        B = "B", _("B is better")
+        TIE = "tie", _("Tie")
+        BOTH_BAD = "both_bad", _("Both bad")
+
+    guideline = models.ForeignKey(Guideline, on_delete=models.CASCADE, related_name="examples")
+    position = models.PositiveSmallIntegerField()
+    prompt = models.TextField(max_length=20_000)
+    a = models.TextField(max_length=20_000)
+    b = models.TextField(max_length=20_000)
+    answer = models.CharField(max_length=10, choices=Answer)
+    why = models.TextField(max_length=5_000)
+
+    class Meta:
+        ordering: ClassVar = ["guideline", "position"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["guideline", "position"], name="example_position_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.guideline}, example {self.position}"
