@@ -1,4 +1,4 @@
-"""PURE: which slot next, which side left, which pairs. No Django, no database, no clock; randomness is an argument."""
+"""PURE: which side left, which pairs. No Django, no database, no clock; randomness is an argument."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -7,23 +7,6 @@ from itertools import combinations
 from typing import TypeVar
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A slot that could be asked now."""
-
-    id: int
-    priority: int
-
-
-def order_of_claims(candidates: Sequence[Candidate], rng: random.Random) -> list[int]:
-    """The candidates' ids in the order to try them: higher priority first, shuffled among equals.
-
-    Shuffled, because people who ask at the same moment see the same candidates: each going for the first would make
-    all but one of them try again.
-    """
-    return [entry.id for entry in sorted(candidates, key=lambda entry: (-entry.priority, rng.random()))]
 
 
 def draw_swapped(rng: random.Random) -> bool:

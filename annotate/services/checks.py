@@ -52,17 +52,19 @@ def make_gold(*, comparison: Comparison, expected: str, actor: User, explanation
     return gold
 
 
-def slip_in_check(*, project: Project, annotator: User, now: datetime, rng: random.Random) -> None:
-    """Perhaps makes the annotator's next slot a gold question or a recheck, at the shares that the project sets."""
+def slip_in_check(*, project: Project, annotator: User, now: datetime, rng: random.Random) -> bool:
+    """Perhaps makes the annotator's next slot a gold question or a recheck, at the project's shares. Was one made?"""
     draw = rng.random() * 100
     if draw < project.gold_percent:
         question = unasked_gold(project, annotator).order_by("?").first()
         if question is not None:
             _ask(question, annotator)
+            return True
     elif draw < project.gold_percent + project.recheck_percent:
         due = list(due_rechecks(project, annotator, now=now)[:_DUE])
         if due:
-            _recheck(rng.choice(due), annotator)
+            return _recheck(rng.choice(due), annotator)
+    return False
 
 
 def unasked_gold(project: Project, annotator: User) -> QuerySet[Comparison]:
@@ -99,7 +101,7 @@ def _ask(question: Comparison, annotator: User) -> None:
     Slot.objects.create(project_id=question.project_id, kind=Slot.Kind.PAIR, comparison=question, only_for=annotator)
 
 
-def _recheck(judgment: Judgment, annotator: User) -> None:
+def _recheck(judgment: Judgment, annotator: User) -> bool:
     original = judgment.comparison
     try:
         with transaction.atomic():
@@ -116,4 +118,5 @@ def _recheck(judgment: Judgment, annotator: User) -> None:
             _ask(again, annotator)
     except IntegrityError:
         # Another tab of the same person asked at the same moment; one recheck of a judgment is enough.
-        return
+        return False
+    return True

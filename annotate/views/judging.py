@@ -30,18 +30,11 @@ from annotate.queries.judging import answer_to_rate, decided_today, pair_to_judg
 from annotate.queries.projects import newest_guideline
 from annotate.queries.quiz import quiz_due
 from annotate.rendering import render_markdown
+from annotate.services.claims import claim_slot, release_slots, take_next
 from annotate.services.corrections import last_decision, undo_last, undone
 from annotate.services.edits import tidy
 from annotate.services.guidelines import acknowledge_guideline
-from annotate.services.judging import (
-    Conflict,
-    Gone,
-    Saved,
-    claim_slot,
-    record_judgment,
-    record_rating,
-    release_slots,
-)
+from annotate.services.judging import Conflict, Gone, Saved, record_judgment, record_rating
 from annotate.services.limits import apply_limits, quota_left
 from annotate.services.reporting import report_and_skip
 
@@ -282,7 +275,9 @@ def _next(
     slot = None
     enough = quota_left(membership, now) == 0
     if not enough:
-        slot = claim_slot(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
+        # Who has just decided holds nothing more, or something in another tab, which is theirs to finish there.
+        claim = take_next if last else claim_slot
+        slot = claim(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
         if slot is None and "poll" in request.GET:
             return HttpResponse(status=204)
     last = last or last_decision(project=project, annotator=request.user, kind=page.kind, now=now)

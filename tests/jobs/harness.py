@@ -23,7 +23,8 @@ from django.db import ConnectionHandler, connections
 from django.utils import timezone
 
 from annotate.models import Project, User
-from annotate.services.judging import claim_slot, record_judgment
+from annotate.services.claims import claim_slot
+from annotate.services.judging import record_judgment
 from config.settings import _database as database
 from tests.cast import make_prompt, make_user
 from training.models import Job, Loop, Run

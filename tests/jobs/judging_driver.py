@@ -23,8 +23,9 @@ from django.db import connection, connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from annotate.models import Choice, Judgment, Project, Slot, User  # noqa: E402
+from annotate.services.claims import claim_slot, take_statement  # noqa: E402
 from annotate.services.content import NewResponse, add_responses, form_comparisons, policy_author  # noqa: E402
-from annotate.services.judging import Conflict, Saved, claim_slot, claimable, record_judgment  # noqa: E402
+from annotate.services.judging import Conflict, Saved, record_judgment  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
 from tests.cast import join, make_prompt, make_user  # noqa: E402
 
@@ -168,8 +169,18 @@ def plan(slots: int) -> dict[str, Any]:
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-    queue = claimable(project=project, annotator=person, kind="pair", now=timezone.now())
-    return {"plan": queue.values_list("pk", "priority")[:12].explain()}
+    return {"plan": claim_plan(project, person)}
+
+
+def claim_plan(project: Project, person: User) -> str:
+    """How the database finds and takes the slot that this person is asked next, in its own words."""
+    sql, values = take_statement(
+        project=project, annotator=person, kind="pair", now=timezone.now(), submit_id=uuid.uuid4(), swapped=False
+    )
+    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    with connection.cursor() as cursor:
+        cursor.execute(f"{explain} {sql}", values)
+        return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
 def _in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:

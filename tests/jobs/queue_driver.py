@@ -14,7 +14,7 @@ import uuid
 from collections import Counter
 from typing import Any
 
-from tests.jobs.judging_driver import _in_threads, setup  # First: it sets Django up.
+from tests.jobs.judging_driver import _in_threads, claim_plan, setup  # First: it sets Django up.
 
 # isort: split
 
@@ -37,16 +37,9 @@ from annotate.models import (
 from annotate.queries.invariants import broken
 from annotate.services.assignments import Selection, assign, save_group, set_priority, undo_assignment
 from annotate.services.checks import make_gold
+from annotate.services.claims import claim_slot
 from annotate.services.corrections import change_judgment, last_decision, undo_last
-from annotate.services.judging import (
-    CANDIDATES,
-    Saved,
-    claim_slot,
-    claimable,
-    of_group,
-    record_judgment,
-    targeted,
-)
+from annotate.services.judging import Saved, record_judgment
 from annotate.services.quiz import answer_question, reset_quiz, start_attempt
 from annotate.services.review import NothingToRetractError, retract, reverse_retraction
 
@@ -234,16 +227,10 @@ def fill(comparisons: int) -> tuple[Project, User, AnnotatorGroup]:
 def plans(comparisons: int) -> dict[str, Any]:
     """How the database finds what is next among very many comparisons, in its own words; and how long claims take."""
     began = time.perf_counter()
-    project, person, group = fill(comparisons)
+    project, person, _ = fill(comparisons)
     filled = time.perf_counter() - began
     project.refresh_from_db()
-    wanted: dict[str, Any] = {"project": project, "annotator": person, "kind": "pair", "now": timezone.now()}
-    queries = {
-        "slot_queue": claimable(**wanted),
-        "slot_targeted": targeted(**wanted),
-        "slot_of_group": of_group(group.pk, **wanted),
-    }
-    found = {name: query.values_list("pk", "priority")[:CANDIDATES].explain() for name, query in queries.items()}
+    plan = claim_plan(project, person)
     times = []
     for _ in range(20):
         began = time.perf_counter()
@@ -253,7 +240,7 @@ def plans(comparisons: int) -> dict[str, Any]:
         # Straight to done, so that every claim is a fresh one; all of it is undone with the database.
         Slot.objects.filter(pk=slot.pk).update(state=Slot.State.DONE)
     return {
-        "plans": found,
+        "plan": plan,
         "comparisons": project.comparisons.count(),
         "fill_seconds": round(filled, 1),
         "claim_ms": round(1000 * statistics.median(times), 2),

@@ -95,6 +95,7 @@ def test_a_late_submit_and_a_new_claim_never_both_win(database: Database) -> Non
 def test_the_next_slot_is_found_through_the_index_of_what_is_open(database: Database) -> None:
     plan = database.run("plan", slots=20_000)["plan"]
     assert "slot_queue" in plan, plan
+    assert "slot_targeted" in plan, plan
     # Neither a walk over everything nor a sort of what was found.
     assert "Seq Scan on annotate_slot" not in plan, plan
     assert "SCAN annotate" not in plan, plan

@@ -13,8 +13,9 @@ from django.utils import timezone
 from annotate.models import Author, Comparison, Judgment, Project, Response, Slot, User
 from annotate.queries.invariants import broken
 from annotate.queries.records import judgment_records
+from annotate.services.claims import claim_slot
 from annotate.services.corrections import undo_last
-from annotate.services.judging import Conflict, Gone, Saved, claim_slot, record_judgment
+from annotate.services.judging import Conflict, Gone, Saved, record_judgment
 from annotate.services.review import retract
 from tests.cast import make_judgment
 from training.queries.facts import new_decisions

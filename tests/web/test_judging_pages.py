@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from annotate.models import Comparison, Judgment, Membership, Project, Rating, Slot, User
-from annotate.services.judging import claim_slot
+from annotate.services.claims import claim_slot
 from tests.cast import make_comparison, make_prompt, make_response
 
 HTMX = {"HX-Request": "true"}

@@ -10,17 +10,8 @@ from django.utils import timezone
 from annotate.models import Author, Comparison, Guideline, Judgment, Project, Rating, Role, Slot, User
 from annotate.queries.judging import decided_today, pair_to_judge
 from annotate.queries.projects import midnight
-from annotate.services.judging import (
-    LONGEST_MS,
-    Conflict,
-    Gone,
-    Saved,
-    Why,
-    claim_slot,
-    record_judgment,
-    record_rating,
-    release_slots,
-)
+from annotate.services.claims import claim_slot, release_slots
+from annotate.services.judging import LONGEST_MS, Conflict, Gone, Saved, Why, record_judgment, record_rating
 from tests.cast import join, make_comparison, make_prompt, make_response, make_user
 
 NOW = datetime(2040, 5, 17, 12, 0, tzinfo=timezone.get_default_timezone())

@@ -11,8 +11,9 @@ from django.utils import timezone
 from annotate.models import Comparison, Judgment, Project, Rating, Slot, User
 from annotate.queries.review import passed_over
 from annotate.services.checks import make_gold
+from annotate.services.claims import claim_slot
 from annotate.services.corrections import change_judgment, undo_last
-from annotate.services.judging import Saved, claim_slot, record_judgment, record_rating
+from annotate.services.judging import Saved, record_judgment, record_rating
 from annotate.services.reporting import report_and_skip
 from annotate.services.review import adjudicate, resolve_reports
 from tests.cast import join, make_comparison, make_prompt, make_response, make_user

@@ -1,0 +1,220 @@
+"""Slots are given out and handed back: who is asked what next.
+
+The hottest path of the site: ``take_next`` is two statements, however long the queue is. One UPDATE finds and takes the
+best slot, one SELECT reads what its page shows. They are written in SQL, because building them with the ORM took longer
+than the database needs to run them (``make bench``).
+"""
+
+import json
+import random
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import IntegrityError, connection
+from django.db.models import Model, QuerySet
+
+from annotate import assign
+from annotate.models import Comparison, Project, Prompt, Response, Slot, User
+from annotate.services.checks import slip_in_check
+
+_M = TypeVar("_M", bound=Model)
+
+# When somebody's other tab took the same comparison at the same moment, look again so often.
+LOOKS = 5
+
+# What a slot of the kind is about: nobody is asked twice about the same, whatever slot it comes in.
+_SUBJECTS = {Slot.Kind.PAIR: "comparison_id", Slot.Kind.THUMB: "response_id"}
+# The responses that a slot of the kind shows, none of which may be the annotator's own.
+_SHOWN = {
+    Slot.Kind.PAIR: "JOIN annotate_comparison shown ON shown.id = slot.comparison_id "
+    "AND response.id IN (shown.first_id, shown.second_id)",
+    Slot.Kind.THUMB: "AND response.id = slot.response_id",
+}
+# Whose a slot is, best first: this person's, their group's, everybody's. With `state` they are the conditions of the
+# partial indexes `slot_targeted`, `slot_of_group` and `slot_queue`, word for word where SQLite wants that: it uses a
+# partial index only for a query that repeats its condition with constants. "Is not null" is left to follow from the
+# equality, and that an open slot has no lease is said without `state`: PostgreSQL takes two conditions on one column
+# for independent, expects next to nothing, and sorts everything instead of walking the index.
+_MEANT = "slot.only_for_id = %(annotator)s"
+_GROUP = (
+    "slot.only_for_group_id = (SELECT member.group_id FROM annotate_membership member "
+    "WHERE member.project_id = %(project)s AND member.user_id = %(annotator)s)"
+)
+_QUEUE = "slot.only_for_id IS NULL AND slot.only_for_group_id IS NULL"
+_BEST = """
+SELECT id FROM (
+    SELECT slot.id FROM annotate_slot slot
+    WHERE {whose} AND slot.state IN ('open', 'leased') AND slot.project_id = %(project)s AND slot.kind = %(kind)s
+      AND (slot.lease_until IS NULL OR slot.lease_until < %(now)s)
+      AND NOT EXISTS (SELECT 1 FROM annotate_slot mine
+                      WHERE mine.{subject} = slot.{subject} AND mine.annotator_id = %(annotator)s)
+      AND NOT EXISTS (SELECT 1 FROM annotate_author author
+                      JOIN annotate_response response ON response.author_id = author.id {shown}
+                      WHERE author.user_id = %(annotator)s)
+    ORDER BY slot.priority DESC, slot.id LIMIT 1 {lock}
+) {name}
+"""
+# A recheck shows the sides the other way round; everything else draws them anew.
+_TAKE = """
+UPDATE annotate_slot
+SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s, shown_at = %(now)s,
+    submit_id = %(submit_id)s, swapped = COALESCE(
+        (SELECT NOT earlier.swapped FROM annotate_comparison again JOIN annotate_judgment earlier
+         ON earlier.id = again.original_id WHERE again.id = annotate_slot.comparison_id), %(swapped)s)
+WHERE id = ({best} LIMIT 1)
+RETURNING id, only_for_id, only_for_group_id, comparison_id, swapped
+"""
+_PAIR = """
+SELECT prompt.id, prompt.messages, one.id, one.text, two.id, two.text FROM annotate_comparison pair
+JOIN annotate_prompt prompt ON prompt.id = pair.prompt_id JOIN annotate_response one ON one.id = pair.first_id
+JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = %s
+"""
+
+
+def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
+    """The slot that the annotator shall decide next, leased to them, with everything at hand that its page shows.
+
+    That is the one they hold already, with the same sides and ``submit_id``, also when its lease has run out and nobody
+    else was asked; else what ``take_next`` finds. None when there is nothing for them.
+    """
+    held = Slot.objects.filter(annotator=annotator, project=project, kind=kind, state=Slot.State.LEASED)
+    # What was shown last comes first: that is what an undo has just brought back.
+    for slot in held.order_by("-shown_at", "id")[:LOOKS]:
+        if _keep(slot, project=project, now=now):
+            return with_content(slot.pk)
+    return take_next(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+
+
+def take_next(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
+    """Leases another slot to the annotator, whatever they hold, with everything at hand that its page shows.
+
+    What is meant for them alone comes first (perhaps a check, slipped in now), then what is meant for their group, then
+    the best one of the queue. Never a comparison or response that they were asked about before, and never an answer
+    that they wrote themselves.
+    """
+    taken = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+    # Only beside ordinary work: a check that came into an empty queue would be known for one.
+    if taken is None or kind != Slot.Kind.PAIR or (taken.only_for_id or taken.only_for_group_id) is not None:
+        return taken
+    checks = project.gold_percent or project.recheck_percent
+    if not checks or not slip_in_check(project=project, annotator=annotator, now=now, rng=rng):
+        return taken
+    check = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+    if check is None:
+        return taken
+    _release(Slot.objects.filter(pk=taken.pk, submit_id=taken.submit_id))
+    return check
+
+
+def take_statement(
+    *, project: Project, annotator: User, kind: str, now: datetime, submit_id: uuid.UUID, swapped: bool
+) -> tuple[str, dict[str, Any]]:
+    """The statement that takes the best slot, and its parameters as the database wants them."""
+    kind = Slot.Kind(kind)
+    # Who asks at the same moment is given the next one, rather than made to wait for this one and then to look again.
+    lock = "FOR UPDATE OF slot SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
+    whose = {"meant": _MEANT, "of_group": _GROUP, "queue": _QUEUE}
+    if not project.assigns_to_groups:
+        del whose["of_group"]
+    best = " UNION ALL ".join(
+        _BEST.format(whose=condition, name=name, subject=_SUBJECTS[kind], shown=_SHOWN[kind], lock=lock)
+        for name, condition in whose.items()
+    )
+    values = {
+        "project": project.pk,
+        "kind": kind.value,
+        "annotator": annotator.pk,
+        "now": _value("shown_at", now),
+        "until": _value("lease_until", now + timedelta(minutes=project.lease_minutes)),
+        "submit_id": _value("submit_id", submit_id),
+        "swapped": swapped,
+    }
+    return _TAKE.format(best=best), values
+
+
+def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
+    submit_id = uuid.uuid4()
+    sql, values = take_statement(
+        project=project, annotator=annotator, kind=kind, now=now, submit_id=submit_id, swapped=assign.draw_swapped(rng)
+    )
+    row = None
+    for look in range(LOOKS):
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, values)
+                row = cursor.fetchone()
+            break
+        except IntegrityError:
+            # The same person has just taken another slot of this comparison, in another tab.
+            if look == LOOKS - 1:
+                raise
+    if row is None:
+        return None
+    pk, only_for_id, only_for_group_id, comparison_id, swapped = row
+    if kind != Slot.Kind.PAIR:
+        return with_content(pk)
+    slot = _loaded(
+        Slot,
+        id=pk,
+        project_id=project.pk,
+        kind=kind,
+        state=Slot.State.LEASED,
+        annotator_id=annotator.pk,
+        only_for_id=only_for_id,
+        only_for_group_id=only_for_group_id,
+        comparison_id=comparison_id,
+        response_id=None,
+        swapped=bool(swapped),
+        shown_at=now,
+        submit_id=submit_id,
+    )
+    slot.comparison = _pair(comparison_id)
+    return slot
+
+
+def _pair(comparison_id: int) -> Comparison:
+    with connection.cursor() as cursor:
+        cursor.execute(_PAIR, [comparison_id])
+        prompt_id, messages, first_id, first, second_id, second = cursor.fetchone()
+    pair = _loaded(Comparison, id=comparison_id, prompt_id=prompt_id, first_id=first_id, second_id=second_id)
+    pair.prompt = _loaded(Prompt, id=prompt_id, messages=json.loads(messages))
+    pair.first = _loaded(Response, id=first_id, text=first)
+    pair.second = _loaded(Response, id=second_id, text=second)
+    return pair
+
+
+def _loaded(model: type[_M], **values: Any) -> _M:
+    """An instance as a query with ``only`` makes it: what is not named here is read when somebody asks for it."""
+    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
+    return model.from_db(connection.alias, names, [values[name] for name in names])
+
+
+def _value(field: str, value: Any) -> Any:
+    return Slot._meta.get_field(field).get_db_prep_value(value, connection)
+
+
+def _keep(slot: Slot, *, project: Project, now: datetime) -> bool:
+    """Is the slot still theirs? Renews a lease of which less than half is left, so that a reload rarely writes."""
+    whole = timedelta(minutes=project.lease_minutes)
+    if slot.lease_until is not None and slot.lease_until - now > whole / 2:
+        return True
+    mine = Slot.objects.filter(pk=slot.pk, state=Slot.State.LEASED, submit_id=slot.submit_id)
+    return mine.update(lease_until=now + whole) == 1
+
+
+def with_content(pk: int) -> Slot:
+    """The slot with everything at hand that its page shows."""
+    return Slot.objects.select_related(
+        "comparison__prompt", "comparison__first", "comparison__second", "response__prompt"
+    ).get(pk=pk)
+
+
+def release_slots(*, project: Project, annotator: User) -> int:
+    """Hands back what the annotator holds in the project, so that others can be asked at once; how many slots."""
+    return _release(Slot.objects.filter(project=project, annotator=annotator))
+
+
+def _release(slots: QuerySet[Slot]) -> int:
+    held = slots.filter(state=Slot.State.LEASED)
+    return held.update(state=Slot.State.OPEN, annotator=None, lease_until=None, shown_at=None)
