@@ -8,7 +8,7 @@ than the database needs to run them (``make bench``).
 import json
 import random
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from django.db import IntegrityError, connection
@@ -69,6 +69,15 @@ _PAIR = """
 SELECT prompt.id, prompt.messages, one.id, one.text, two.id, two.text FROM annotate_comparison pair
 JOIN annotate_prompt prompt ON prompt.id = pair.prompt_id JOIN annotate_response one ON one.id = pair.first_id
 JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = %s
+"""
+# The guideline under which it was judged is the one that stood when it was shown.
+_SHOWN_SLOT = """
+SELECT slot.comparison_id, slot.response_id, slot.swapped, slot.shown_at, pair.first_id, pair.second_id,
+    (SELECT guideline.id FROM annotate_guideline guideline
+     WHERE guideline.project_id = slot.project_id AND guideline.created_at <= COALESCE(slot.shown_at, %s)
+     ORDER BY guideline.version DESC LIMIT 1)
+FROM annotate_slot slot LEFT JOIN annotate_comparison pair ON pair.id = slot.comparison_id
+WHERE slot.id = %s AND slot.kind = %s AND slot.project_id = %s
 """
 
 
@@ -173,6 +182,30 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
     return slot
 
 
+def shown_slot(*, project: Project, kind: str, slot_id: int, now: datetime) -> tuple[Slot, int | None] | None:
+    """A slot as it was shown, and the guideline that stood then; None when the project has no such slot."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SHOWN_SLOT, [_value("shown_at", now), slot_id, kind, project.pk])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    comparison_id, response_id, swapped, shown_at, first_id, second_id, guideline_id = row
+    slot = _loaded(
+        Slot,
+        id=slot_id,
+        project_id=project.pk,
+        kind=kind,
+        comparison_id=comparison_id,
+        response_id=response_id,
+        swapped=bool(swapped),
+        shown_at=_time(shown_at),
+    )
+    if comparison_id is not None:
+        slot.comparison = _loaded(Comparison, id=comparison_id, first_id=first_id, second_id=second_id)
+        slot.comparison.project = project
+    return slot, guideline_id
+
+
 def _pair(comparison_id: int) -> Comparison:
     with connection.cursor() as cursor:
         cursor.execute(_PAIR, [comparison_id])
@@ -192,6 +225,11 @@ def _loaded(model: type[_M], **values: Any) -> _M:
 
 def _value(field: str, value: Any) -> Any:
     return Slot._meta.get_field(field).get_db_prep_value(value, connection)
+
+
+def _time(value: datetime | None) -> datetime | None:
+    """A moment as a plain cursor reads it: SQLite's has lost its zone, which is UTC."""
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 def _keep(slot: Slot, *, project: Project, now: datetime) -> bool:

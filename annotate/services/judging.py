@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +20,6 @@ from annotate import assign
 from annotate.models import (
     Choice,
     Comparison,
-    Guideline,
     Judgment,
     Project,
     Rating,
@@ -29,6 +28,7 @@ from annotate.models import (
     Thumb,
     User,
 )
+from annotate.services.claims import shown_slot
 from annotate.services.content import clean_text
 from annotate.services.edits import keep_edit
 from annotate.services.requeue import put_back
@@ -94,19 +94,22 @@ def record_judgment(
     skip without its reason, a strength without a preference, an edit that is none.
     """
     _check(choice, Choice.values, skip_reason, strength)
-    slot = _slot(Slot.Kind.PAIR, slot_id, project)
-    if slot is None or slot.comparison is None:
+    shown = shown_slot(project=project, kind=Slot.Kind.PAIR, slot_id=slot_id, now=now)
+    if shown is None:
         return Gone(Why.UNKNOWN)
+    slot, guideline_id = shown
+    comparison = cast(Comparison, slot.comparison)
     # Only a written answer needs a transaction around both: it must not stay when its judgment is refused.
     with transaction.atomic() if edited else nullcontext():
         outcome = _record(
             Judgment,
             slot=slot,
+            guideline_id=guideline_id,
             annotator=annotator,
             client_id=client_id,
             subject={"comparison_id": slot.comparison_id},
             content=judgment_values(
-                slot.comparison,
+                comparison,
                 swapped=slot.swapped,
                 choice=choice,
                 skip_reason=skip_reason,
@@ -140,12 +143,14 @@ def record_rating(
 ) -> Saved[Rating] | Conflict[Rating] | Gone:
     """Saves a thumb on the response in the slot, exactly once; all else as in ``record_judgment``."""
     _check(value, Thumb.values, skip_reason)
-    slot = _slot(Slot.Kind.THUMB, slot_id, project)
-    if slot is None:
+    shown = shown_slot(project=project, kind=Slot.Kind.THUMB, slot_id=slot_id, now=now)
+    if shown is None:
         return Gone(Why.UNKNOWN)
+    slot, guideline_id = shown
     return _record(
         Rating,
         slot=slot,
+        guideline_id=guideline_id,
         annotator=annotator,
         client_id=client_id,
         subject={"response_id": slot.response_id},
@@ -219,14 +224,11 @@ def _check(decision: str, known: Sequence[str], skip_reason: str, strength: int 
         raise ValueError("strength is 1, 2 or 3, and only beside A or B")
 
 
-def _slot(kind: str, slot_id: int, project: Project) -> Slot | None:
-    return Slot.objects.select_related("comparison").filter(pk=slot_id, kind=kind, project=project).first()
-
-
 def _record(
     model: type[_D],
     *,
     slot: Slot,
+    guideline_id: int | None,
     annotator: User,
     client_id: uuid.UUID,
     subject: Mapping[str, int | None],
@@ -235,8 +237,6 @@ def _record(
     active_ms: int | None,
     now: datetime,
 ) -> Saved[_D] | Conflict[_D] | Gone:
-    shown_at = slot.shown_at or now
-    guideline = Guideline.objects.filter(project=slot.project_id, created_at__lte=shown_at).only("version").first()
     refused: IntegrityError | None = None
     try:
         with transaction.atomic():
@@ -249,7 +249,7 @@ def _record(
                     slot=slot,
                     project_id=slot.project_id,
                     annotator=annotator,
-                    guideline=guideline,
+                    guideline_id=guideline_id,
                     active_ms=_plausible_ms(active_ms, shown_at=slot.shown_at, now=now),
                     shown_at=slot.shown_at,
                     **subject,
