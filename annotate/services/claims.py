@@ -9,10 +9,10 @@ import json
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import IntegrityError, connection
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 
 from annotate import assign
 from annotate.models import Comparison, Project, Prompt, Response, Slot, User
@@ -224,7 +224,8 @@ def _loaded(model: type[_M], **values: Any) -> _M:
 
 
 def _value(field: str, value: Any) -> Any:
-    return Slot._meta.get_field(field).get_db_prep_value(value, connection)
+    """A value as the database keeps it in this column: SQLite has no type for an id or a moment."""
+    return cast("Field[Any, Any]", Slot._meta.get_field(field)).get_db_prep_value(value, connection)
 
 
 def _time(value: datetime | None) -> datetime | None:

@@ -201,8 +201,8 @@ def fill(comparisons: int) -> tuple[Project, User, AnnotatorGroup]:
         )
         cursor.execute(
             f"""INSERT INTO annotate_comparison
-                (project_id, prompt_id, first_id, second_id, purpose, split, expected, created_at)
-            SELECT {project.pk}, {prompt.pk}, a.id, b.id, 'collect', 'train', '', {now}
+                (project_id, prompt_id, first_id, second_id, purpose, split, expected, explanation, created_at)
+            SELECT {project.pk}, {prompt.pk}, a.id, b.id, 'collect', 'train', '', '', {now}
             FROM annotate_response a JOIN annotate_response b ON a.id < b.id
             WHERE a.sha256 LIKE 'n%%' AND b.sha256 LIKE 'n%%' LIMIT %s""",  # noqa: S608
             [comparisons],

@@ -30,7 +30,8 @@ from annotate.services.assignments import (
     undo_assignment,
 )
 from annotate.services.checks import make_gold
-from annotate.services.judging import Saved, claim_slot, record_judgment, release_slots
+from annotate.services.claims import claim_slot, release_slots
+from annotate.services.judging import Saved, record_judgment
 from annotate.services.people import remove_member
 from tests.cast import join, make_comparison, make_judgment, make_prompt, make_response, make_user
 
