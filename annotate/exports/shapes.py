@@ -3,14 +3,15 @@
 Two lossless shapes (one row a decision, everything that was recorded) and three that TRL trains on as they are. Beside
 TRL's columns these carry at most ``source`` and ``source_id``, which TRL ignores (a test trains on them): it hands some
 that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
-Every decision counts by itself (aggregation "single"): two annotators who disagree make two rows that disagree.
+A judgment may make its own row ("single"), or a comparison one of all its judgments (``annotate.aggregation``).
 """
 
 import json
 from dataclasses import fields
 from typing import Any, Literal
 
-from annotate.records import Answer, JudgmentRecord, Message, Pair, RatingRecord
+from annotate.aggregation import EXCLUDED, UNDECIDED
+from annotate.records import Answer, JudgmentRecord, Message, Pair, PairRecord, RatingRecord
 
 What = Literal["judgments", "ratings", "dpo", "kto", "sft"]
 Row = dict[str, Any]
@@ -24,6 +25,8 @@ LEFT_OUT: dict[str, str] = {
     "empty": "an answer is empty",
     "identical": "the two answers are the same",
     "unedited": "nobody wrote a better version",
+    UNDECIDED: "people disagree and no rule or reviewer decides",
+    EXCLUDED: "excluded from training by a reviewer",
 }
 
 
@@ -44,24 +47,25 @@ def rating_row(record: RatingRecord) -> Row:
     return _plain(record, leave=("answer",)) | _answer("answer_", record.answer)
 
 
-def dpo_rows(record: JudgmentRecord) -> list[Row] | str:
+def dpo_rows(record: JudgmentRecord | PairRecord) -> list[Row] | str:
     """TRL's explicit, conversational preferences ``{prompt, chosen, rejected}``, or why there are none.
 
     One of a judged pair, and one more of an answer that the annotator edited: the edit over the original. ``source``
-    tells them apart, ``source_id`` is the judgment's id. Ties never: some loaders (NeMo RL's for HelpSteer3) would make
-    them chosen = rejected. Source of the shape: https://huggingface.co/docs/trl/dataset_formats
+    tells them apart, ``source_id`` is the judgment's id; or ``source`` is ``comparison`` and ``source_id`` its id. Ties
+    never: some loaders (NeMo RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
+    https://huggingface.co/docs/trl/dataset_formats
     """
     if record.purpose != "collect":
         return "purpose"
-    if not record.pairs:
+    if record.choice == EXCLUDED or not record.pairs:
         return record.choice
     rows = [
         {
             "prompt": record.messages,
             "chosen": _said(pair.better),
             "rejected": _said(pair.worse),
-            "source": pair.source,
-            "source_id": record.id,
+            "source": "comparison" if isinstance(record, PairRecord) and pair.source == "judgment" else pair.source,
+            "source_id": record.id if pair.judgment is None else pair.judgment,
         }
         for pair in record.pairs
         if not pair.flaw
@@ -78,9 +82,7 @@ def sft_row(record: JudgmentRecord) -> Row | str:
     return {"prompt": record.messages, "completion": _said(record.edited)}
 
 
-def kto_rows(  # noqa: PLR0911  (a ladder of cases, read from the top)
-    record: RatingRecord | JudgmentRecord,
-) -> list[Row] | str:
+def kto_rows(record: RatingRecord | JudgmentRecord | PairRecord) -> list[Row] | str:
     """TRL's unpaired preference ``{prompt, completion, label}``: one row of a rating, two of a judgment, or why none.
 
     A judged pair is taken apart into the preferred answer (label true) and the other one (false). "Both bad" says
@@ -94,12 +96,15 @@ def kto_rows(  # noqa: PLR0911  (a ladder of cases, read from the top)
         return [_judged(record.messages, record.answer, label=record.value == "up")]
     if record.purpose != "collect":
         return "purpose"
-    if record.choice not in ("A", "B", "both_bad"):
-        return record.choice
-    if flaw := Pair("judgment", record.a, record.b).flaw:
-        return flaw
-    rows = [_judged(record.messages, answer, label=answer is record.preferred) for answer in (record.a, record.b)]
-    return rows if record.edited is None else [*rows, _judged(record.messages, record.edited, label=True)]
+    if record.choice == EXCLUDED:
+        return EXCLUDED
+    decided = record.preferred is not None or record.choice == "both_bad"
+    reason = Pair("judgment", record.a, record.b).flaw if decided else record.choice
+    rows = []
+    if not reason:
+        rows = [_judged(record.messages, answer, label=answer is record.preferred) for answer in (record.a, record.b)]
+    edits = [pair.better for pair in record.pairs if pair.source == "edit" and not pair.flaw]
+    return [*rows, *(_judged(record.messages, better, label=True) for better in edits)] or reason
 
 
 def _said(answer: Answer) -> list[Message]:

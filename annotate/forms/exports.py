@@ -3,7 +3,7 @@ import re
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Prompt
+from annotate.models import Aggregation, Prompt
 from annotate.services.exports import Selection
 
 WHATS = [
@@ -67,6 +67,13 @@ class ExportForm(forms.Form):
             "one, and both bad makes two bad ones."
         ),
     )
+    aggregation = forms.ChoiceField(
+        label=_("DPO and KTO: several judgments of one comparison"),
+        required=False,
+        choices=Aggregation.choices,
+        initial=Aggregation.ADJUDICATED,
+        help_text=_("As in a run. Where they draw, there is no row; what a reviewer excluded is out in any case."),
+    )
     include_inactive = forms.BooleanField(
         label=_("Judgments and ratings: with superseded and retracted ones"), required=False
     )
@@ -83,4 +90,5 @@ class ExportForm(forms.Form):
             splits=splits_of(self.cleaned_data["split"]),
             include_inactive=self.cleaned_data["include_inactive"],
             ratings_only=self.cleaned_data["ratings_only"],
+            aggregation=self.cleaned_data["aggregation"] or Aggregation.ADJUDICATED,
         )

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
+from annotate.aggregation import EXCLUDED
 from annotate.exports.files import FileFormat, shuffled, write_rows
 from annotate.exports.shapes import Row, What, dpo_rows, judgment_row, kto_rows, rating_row, sft_row
-from annotate.models import Project, Prompt, User
+from annotate.models import Aggregation, Project, Prompt, User
+from annotate.queries.aggregated import excluded_judgments, pair_records
 from annotate.queries.records import judgment_records, rating_records
+from annotate.records import JudgmentRecord, PairRecord
 from annotate.services.audit import record_deed
 
 _SHUFFLE_SEED = 0
+# What a rule for several judgments of one comparison makes a difference to.
+AGGREGATED: tuple[What, ...] = ("dpo", "kto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Selection:
     include_inactive: bool = False
     # KTO's rows are made of ratings, and of judged pairs taken apart unless this is set.
     ratings_only: bool = False
+    # How several judgments of one comparison become training rows.
+    aggregation: str = Aggregation.SINGLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ def export(
         rows=rows,
         rounds=selection.rounds,
         splits=selection.splits,
+        aggregation=selection.aggregation if what in AGGREGATED else None,
         left_out=dict(left_out),
     )
     return Exported(rows=rows, left_out=dict(left_out))
@@ -82,11 +90,18 @@ def _rows(project: Project, what: What, selection: Selection, left_out: Counter[
         return map(judgment_row, judgments)
     if what == "ratings":
         return map(rating_row, ratings)
-    if what == "dpo":
-        return _rows_of(map(dpo_rows, judgments), left_out)
+    excluded = excluded_judgments(project)
     if what == "sft":
-        return _rows_of(map(sft_row, judgments), left_out)
-    singles = chain(map(kto_rows, ratings), () if selection.ratings_only else map(kto_rows, judgments))
+        return _rows_of((EXCLUDED if record.id in excluded else sft_row(record) for record in judgments), left_out)
+    judged: Iterable[JudgmentRecord | PairRecord] = judgments
+    if selection.aggregation != Aggregation.SINGLE:
+        judged = pair_records(project, rule=selection.aggregation, splits=splits, rounds=selection.rounds)
+        excluded = set()
+    make = dpo_rows if what == "dpo" else kto_rows
+    made = (EXCLUDED if record.id in excluded else make(record) for record in judged)
+    if what == "dpo":
+        return _rows_of(made, left_out)
+    singles = chain(map(kto_rows, ratings), () if selection.ratings_only else made)
     return shuffled(_rows_of(singles, left_out), seed=_SHUFFLE_SEED)
 
 

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods
 from annotate.access import SignedInRequest, membership_for
 from annotate.forms.exports import ExportForm
 from annotate.models import Role
+from annotate.services.exports import AGGREGATED
 from annotate.services.exports import export as write_export
 
 CONTENT_TYPES = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
@@ -34,7 +35,8 @@ def export(request: SignedInRequest, project_id: int) -> HttpResponseBase:
         )
         if done.rows:
             file.seek(0)
-            name = f"{what}-project{project_id}-{timezone.localtime():%Y%m%d-%H%M}.{kind}"
+            rule = f"-{form.selection().aggregation}" if what in AGGREGATED else ""
+            name = f"{what}{rule}-project{project_id}-{timezone.localtime():%Y%m%d-%H%M}.{kind}"
             return FileResponse(file, as_attachment=True, filename=name, content_type=CONTENT_TYPES[kind])
         file.close()
         form.add_error(None, _("Nothing fits this choice yet, so there is no file. Widen it, or judge some more."))

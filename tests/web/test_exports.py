@@ -75,7 +75,9 @@ def test_each_choice_exports_what_it_says(leads: Client, judged: Project, values
 
 def test_the_download_has_a_name_and_is_noted_with_its_count(leads: Client, judged: Project, lea: User) -> None:
     response = download(leads, judged, what="dpo")
-    assert response.headers["Content-Disposition"].startswith(f'attachment; filename="dpo-project{judged.pk}-')
+    assert response.headers["Content-Disposition"].startswith(
+        f'attachment; filename="dpo-adjudicated-project{judged.pk}-'
+    )
     assert len(rows_of(response)) == 2
     entry = AuditEntry.objects.get(verb="export.made")
     assert (entry.actor, entry.subject, entry.detail["rows"]) == (lea, "dpo.jsonl", 2)

@@ -2,9 +2,13 @@
 
 import csv
 import io
+import json
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -337,3 +341,46 @@ def test_an_old_snapshot_keeps_its_rows(loop: Loop, pairs: dict[str, Comparison]
     found = select(loop, "single")
     assert all(set(row) == {"id", "messages", "chosen", "rejected"} for row in found.made.rows)
     assert Snapshot._meta.get_field("aggregation").get_default() == "single"
+
+
+# --- Exports ----------------------------------------------------------------------------------------------------------
+
+
+def chosen_of(row: dict[str, Any]) -> tuple[str, str]:
+    """The texts of the answers that a row prefers, and does not, in a run's row as in the export's."""
+    better, worse = row["chosen"], row["rejected"]
+    return (better, worse) if isinstance(better, str) else (better[0]["content"], worse[0]["content"])
+
+
+@pytest.mark.parametrize("rule", ["single", "majority", "adjudicated", "dawid_skene"])
+def test_the_export_has_the_pairs_that_a_run_would_train_on(
+    client: Client, lea: User, loop: Loop, pairs: dict[str, Comparison], rule: str
+) -> None:
+    client.force_login(lea)
+    answer = client.post(
+        reverse("annotate:export", args=[loop.pk]), {"what": "dpo", "format": "jsonl", "aggregation": rule}
+    )
+    rows = [json.loads(line) for line in b"".join(answer.streaming_content).splitlines()]  # type: ignore[attr-defined]
+    made = select(loop, rule).made
+    assert sorted(map(chosen_of, rows)) == sorted(map(chosen_of, made.rows))
+    assert {row["source"] for row in rows} == {"judgment" if rule == "single" else "comparison"}
+    assert f"dpo-{rule}-" in answer["Content-Disposition"]
+    entry = loop.project.audit_entries.get(verb="export.made")
+    assert entry.detail["aggregation"] == rule
+    assert entry.detail["left_out"]["excluded"] == (2 if rule == "single" else 1)
+
+
+def test_the_command_exports_by_the_rule_it_is_given(
+    loop: Loop, pairs: dict[str, Comparison], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rule, options in (("adjudicated", []), ("majority", ["--aggregate", "majority"])):
+        call_command("export", str(loop.pk), "dpo", "--output", str(tmp_path / rule), *options)
+        rows = [json.loads(line) for line in (tmp_path / rule).read_text().splitlines()]
+        assert sorted(map(chosen_of, rows)) == sorted(map(chosen_of, select(loop, rule).made.rows))
+    assert "people disagree" in capsys.readouterr().out
+
+
+def test_kto_takes_decided_comparisons_apart(loop: Loop, pairs: dict[str, Comparison], tmp_path: Path) -> None:
+    call_command("export", str(loop.pk), "kto", "--output", str(tmp_path / "kto"))
+    rows = [json.loads(line) for line in (tmp_path / "kto").read_text().splitlines()]
+    assert len(rows) == len(select(loop, "adjudicated", method="kto").made.rows)

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.exports.shapes import LEFT_OUT
 from annotate.forms.exports import parse_rounds, splits_of
-from annotate.models import Project
+from annotate.models import Aggregation, Project
 from annotate.services.exports import Exported, Selection, export
 
 
@@ -32,6 +32,12 @@ class Command(BaseCommand):
         )
         parser.add_argument("--ratings-only", action="store_true", help="kto: do not take judged pairs apart.")
         parser.add_argument(
+            "--aggregate",
+            choices=Aggregation.values,
+            default=Aggregation.ADJUDICATED.value,
+            help="dpo, kto: how several judgments of one comparison become rows (docs/adr/0010-aggregation.md).",
+        )
+        parser.add_argument(
             "--include-inactive", action="store_true", help="judgments, ratings: superseded and retracted ones too."
         )
 
@@ -48,6 +54,7 @@ class Command(BaseCommand):
             splits=splits_of(options["split"]),
             include_inactive=options["include_inactive"],
             ratings_only=options["ratings_only"],
+            aggregation=options["aggregate"],
         )
         # Beside its place, so that the last step is a rename within one file system.
         part = output.with_name(f".{output.name}.{os.getpid()}.part")
