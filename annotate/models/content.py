@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models.people import Project, User
@@ -26,7 +27,8 @@ class PromptImport(models.Model):
         ordering: ClassVar = ["-created_at", "-id"]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.imported} of {self.rows} rows"
+        values = {"name": self.name, "imported": self.imported, "rows": self.rows}
+        return gettext("%(name)s: %(imported)s of %(rows)s rows") % values
 
 
 class Prompt(models.Model):

@@ -26,7 +26,7 @@ def both(text: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def placeholders(text: str) -> Counter[str]:
     """What is filled in, and markup, which a translation must keep as it is."""
-    return Counter(re.findall(r"%\(\w+\)[a-z]|%%s|</?\w[^>]*>|`[^`]+`", text))
+    return Counter(re.findall(r"%\(\w+\)[a-z]|%%[a-z]|</?\w[^>]*>|`[^`]+`", text))
 
 
 # --- The catalogues ---------------------------------------------------------------------------------------------------
