@@ -19,6 +19,12 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]  # Generic in the stubs
 
     readonly_fields = ("is_active", "email", "last_login", "date_joined")
 
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        """The last owner of the site stays one."""
+        open_owners = User.objects.filter(is_superuser=True, is_active=True).values_list("pk", flat=True)[:2]
+        alone = obj is not None and list(open_owners) == [obj.pk]
+        return (*self.readonly_fields, "is_superuser", "is_staff") if alone else self.readonly_fields
+
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         return False
 

@@ -219,6 +219,15 @@ def _database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(os.environ.get("PAIRLOOP_DATABASE_URL", "").strip())}
+# Shared by all processes, so that a limit on sign-ins is one limit, and a code of a second factor counts once on all of
+# them. In the database, because sign-ins must not need Redis. Nothing else is cached.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "annotate_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------

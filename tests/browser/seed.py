@@ -44,6 +44,8 @@ def main(wanted: dict[str, object]) -> dict[str, object]:
     project.save()
     bob = make_user(f"bob-{mark}")
     join(project, bob, Role.LEAD if wanted.get("lead") else Role.ANNOTATOR)
+    if wanted.get("site_owner"):
+        User.objects.filter(pk=bob.pk).update(is_superuser=True)
     for number in range(int(str(wanted.get("pairs", 0)))):
         prompt = make_prompt(project, f"Message {number}: my parcel is late. What now?")
         make_comparison(

@@ -4,7 +4,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page
 
+from tests.authenticator import code
 from tests.browser.conftest import Desk, Visit, WebSite
+from tests.cast import PASSWORD
 
 RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline", "quiz"]
@@ -57,6 +59,30 @@ def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, sch
     page.context.clear_cookies()
     page.goto("/accounts/login/")
     assert broken + violations(page, "/accounts/login/") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_about_accounts_does(site: WebSite, visit: Visit, scheme: str) -> None:
+    desk = site.seed(site_owner=True)
+    page = visit(desk, "/accounts/people/", color_scheme=scheme)
+    broken = violations(page, "accounts")
+    page.get_by_role("link", name=desk.username).first.click()
+    broken += violations(page, "account of")
+    for path in ("/audit/", "/accounts/provider/connected/"):
+        page.goto(path)
+        broken += violations(page, path)
+    page.goto("/accounts/second-factor/set-up/")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    picture = page.locator("img.qr")
+    picture.wait_for()
+    # The content security policy lets it in.
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    broken += violations(page, "second factor")
+    page.get_by_label("Six digits").fill(code(page.locator(".secret").inner_text()))
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Recovery codes").wait_for()
+    assert broken + violations(page, "recovery codes") == []
 
 
 def violations(page: Page, path: str) -> list[str]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from annotate.models import Assignment, AuditEntry, Invite, Membership, Project, Role, Slot, User
 from annotate.services import accounts, people
-from tests.cast import join, make_comparison, make_judgment, make_prompt, make_user
+from tests.cast import PASSWORD, join, make_comparison, make_judgment, make_prompt, make_user
 from tests.web.test_security import inline
 
 
@@ -117,6 +117,16 @@ def test_signing_out_everywhere_ends_every_session_but_this_one(bob: User) -> No
     for device in (phone, desk):
         device.force_login(bob)
     assert phone.post(reverse("annotate:sign_out_everywhere")).status_code == 302
+    assert phone.get(reverse("annotate:home")).status_code == 200
+    assert desk.get(reverse("annotate:home")).status_code == 302
+
+
+def test_a_changed_password_ends_every_session_but_this_one(bob: User) -> None:
+    phone, desk = Client(), Client()
+    for device in (phone, desk):
+        device.force_login(bob)
+    new = {"password1": "another long sentence", "password2": "another long sentence"}
+    phone.post(reverse("account_change_password"), {"oldpassword": PASSWORD, **new})
     assert phone.get(reverse("annotate:home")).status_code == 200
     assert desk.get(reverse("annotate:home")).status_code == 302
 

@@ -4,7 +4,6 @@ import csv
 import io
 
 import pytest
-from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
@@ -59,7 +58,6 @@ def test_verify_finds_a_log_that_lost_its_triggers(project: Project) -> None:
 
 
 def test_sign_ins_and_those_that_failed_are_noted(client: Client, bob: User) -> None:
-    cache.clear()
     url = reverse("account_login")
     client.post(url, {"login": "bob", "password": "nonsense"})
     client.post(url, {"login": "my secret password", "password": "oops"})
@@ -70,7 +68,6 @@ def test_sign_ins_and_those_that_failed_are_noted(client: Client, bob: User) -> 
 
 
 def test_a_changed_password_is_noted(client: Client, bob: User) -> None:
-    cache.clear()
     client.force_login(bob)
     new = {"password1": "another long sentence", "password2": "another long sentence"}
     client.post(reverse("account_change_password"), {"oldpassword": PASSWORD, **new})
@@ -78,7 +75,6 @@ def test_a_changed_password_is_noted(client: Client, bob: User) -> None:
 
 
 def test_owners_of_the_site_read_its_log_and_nobody_elses(client: Client, project: Project, bob: User) -> None:
-    cache.clear()
     client.post(reverse("account_login"), {"login": "bob", "password": "nonsense"})
     client.force_login(User.objects.create_superuser("root"))
     url = reverse("annotate:site_audit")
@@ -92,6 +88,20 @@ def test_owners_of_the_site_read_its_log_and_nobody_elses(client: Client, projec
         ("root", "account.signed_in", "root"),
         ("", "account.sign_in_failed", "bob"),
     ]
+
+
+def test_the_last_owner_of_the_site_stays_one_in_the_admin(client: Client, db: None) -> None:
+    root = User.objects.create_superuser("root")
+    client.force_login(root)
+    page = reverse("admin:annotate_user_change", args=[root.pk])
+    sent = {"username": "root", "date_joined_0": "2026-01-01", "date_joined_1": "12:00:00", "first_name": "Rosa"}
+    assert client.post(page, sent).status_code == 302
+    root.refresh_from_db()
+    assert (root.first_name, root.is_superuser, root.is_staff, root.is_active) == ("Rosa", True, True, True)
+    User.objects.create_superuser("second")
+    assert client.post(page, sent | {"is_staff": "on"}).status_code == 302
+    root.refresh_from_db()
+    assert (root.is_superuser, root.is_active) == (False, True)
 
 
 def test_what_is_done_to_accounts_in_the_admin_is_noted(client: Client, bob: User) -> None:

@@ -10,7 +10,6 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount, SocialToken
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -41,7 +40,6 @@ def server() -> Iterator[Provider]:
 @pytest.fixture
 def provider(server: Provider, settings: Settings) -> Provider:
     """The provider, and a site that is set up for it; Nina is at the keyboard."""
-    cache.clear()
     server.at_the_keyboard, server.userinfo_says, server.id_token_says = dict(NINA), None, {}
     app = {
         "provider_id": "oidc",

@@ -1,35 +1,15 @@
 """The second factor: setting it up, signing in with it, recovery codes, and roles for which the site asks it."""
 
-import base64
-import hashlib
-import hmac
 import re
-import struct
-import time
 
-import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from annotate.models import AuditEntry, Project, User
+from tests.authenticator import code
 from tests.cast import PASSWORD
 from tests.web.test_security import inline
-
-
-@pytest.fixture(autouse=True)
-def fresh_limits() -> None:
-    """Rate limits and used codes are remembered in the cache, longer than a test lasts."""
-    cache.clear()
-
-
-def code(secret: str, ahead: int = 0) -> str:
-    """What an authenticator app shows (RFC 6238), or will show ``ahead`` times thirty seconds later."""
-    counter = struct.pack(">Q", int(time.time()) // 30 + ahead)
-    digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(int.from_bytes(digest[start : start + 4]) & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
 def sign_in(client: Client, user: User) -> str:
