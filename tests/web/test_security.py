@@ -142,7 +142,20 @@ def test_a_password_can_be_changed_by_who_knows_it(client: Client, bob: User) ->
     assert bob.check_password("another long sentence")
 
 
-def test_djangos_deployment_check_is_clean_with_the_documented_settings(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {
+            "PAIRLOOP_REQUIRE_MFA": "1",
+            "PAIRLOOP_OIDC_ISSUER": "https://login.example.org/realms/team",
+            "PAIRLOOP_OIDC_CLIENT_ID": "pairloop",
+            "PAIRLOOP_OIDC_CLIENT_SECRET": "a secret",
+        },
+    ],
+    ids=["the least", "with a provider"],
+)
+def test_djangos_deployment_check_is_clean_with_the_documented_settings(tmp_path: Path, more: dict[str, str]) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PAIRLOOP_")}
     env |= {
         "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -150,6 +163,7 @@ def test_djangos_deployment_check_is_clean_with_the_documented_settings(tmp_path
         "PAIRLOOP_HTTPS": "1",
         "PAIRLOOP_HOSTS": "pairloop.example.org",
         "PAIRLOOP_TRUSTED_ORIGINS": "https://pairloop.example.org",
+        **more,
     }
     done = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
