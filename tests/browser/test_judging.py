@@ -282,9 +282,10 @@ def test_nothing_runs_out_of_the_screen_and_the_choices_are_always_on_it(
     assert (brightness < 200) == (scheme == "dark")
 
 
-def test_the_page_is_small(site: WebSite, visit: Visit) -> None:
+@pytest.mark.parametrize("settings", [{}, {"allow_edits": True, "ask_strength": True, "reason_tags": ["Tone"]}])
+def test_the_page_is_small(site: WebSite, visit: Visit, settings: dict[str, object]) -> None:
     """Eight requests and 250 kB at most, everything counted, on a first visit."""
-    desk = site.seed(pairs=1)
+    desk = site.seed(pairs=1, settings=settings)
     page = visit(desk, f"/projects/{desk.project}/guideline/")
     page.close()
     page = page.context.new_page()
