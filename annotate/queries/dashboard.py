@@ -16,12 +16,19 @@ from django.utils import timezone
 from annotate.models import Choice, Comparison, Judgment, Project, Rating, Slot
 from annotate.queries.projects import midnight
 from annotate.queries.quality import counting
+from annotate.said import Said, counted
+from annotate.stats.forecast import Span, days_until
 from annotate.stats.intervals import Share, wilson
 
 DAYS = 30
-# A forecast rests on so many of the last days on which anybody judged, today left out, and on no fewer than these.
-PACE_DAYS = 7
+# A forecast rests on so many of the last days, today left out, with work on no fewer than these.
+PACE_DAYS = 14
 FEWEST_PACE_DAYS = 3
+# After so many days without any work nobody can say when it goes on.
+MOST_IDLE_DAYS = 7
+_TOO_FEW_DAYS = Said("How long it takes cannot be told yet: it needs three days with work among the last fourteen.")
+_NOBODY = "How long it takes cannot be told: nobody has worked for %(n)s day."
+_NOBODY_MANY = "How long it takes cannot be told: nobody has worked for %(n)s days."
 
 
 # --- Throughput -------------------------------------------------------------------------------------------------------
@@ -83,15 +90,14 @@ class Remaining:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How many days of work are left at the pace of the last days with work: by their median, best and worst."""
+    """How many calendar days the work may still take, from ``rests_on`` days, on ``worked`` of which anybody worked; or
+    why that cannot be told."""
 
-    pace: float
-    slowest: int
-    fastest: int
-    rests_on: int
-    days: float
-    days_at_best: float
-    days_at_worst: float
+    span: Span | None = None
+    rests_on: int = 0
+    worked: int = 0
+    done: int = 0
+    unknown: Said | None = None
 
 
 def remaining(project: Project) -> Remaining:
@@ -105,20 +111,20 @@ def remaining(project: Project) -> Remaining:
 
 
 def forecast(worked: list[Day], left: Remaining) -> Forecast | None:
-    """From the days of ``days`` (today last, and left out: it is not over). None when too few had any work."""
-    active = [day.total for day in worked[:-1] if day.total][-PACE_DAYS:]
-    if len(active) < FEWEST_PACE_DAYS or not left.total:
+    """From the days of ``days`` (today last, and left out: it is not over). None when nothing is left to do."""
+    if not left.total:
         return None
-    pace = median(active)
-    return Forecast(
-        pace=pace,
-        slowest=min(active),
-        fastest=max(active),
-        rests_on=len(active),
-        days=left.total / pace,
-        days_at_best=left.total / max(active),
-        days_at_worst=left.total / min(active),
-    )
+    past = [day.total for day in worked[:-1]]
+    # Days before the work began say nothing about it.
+    began = next((place for place, total in enumerate(past) if total), len(past))
+    past = past[max(began, len(past) - PACE_DAYS) :]
+    busy = sum(1 for total in past if total)
+    if busy < FEWEST_PACE_DAYS:
+        return Forecast(unknown=_TOO_FEW_DAYS)
+    idle = next(back for back, total in enumerate(reversed(past)) if total)
+    if idle >= MOST_IDLE_DAYS:
+        return Forecast(unknown=counted(_NOBODY, _NOBODY_MANY, n=idle))
+    return Forecast(days_until(left.total, past), rests_on=len(past), worked=busy, done=sum(past))
 
 
 # --- Time -------------------------------------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ class RoundChoices:
 def choices_by_round(project: Project) -> list[RoundChoices]:
     """Newest round first; retracted judgments are left out, because this is about what the data says."""
     ordinary = (Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL)
-    counted = (
+    choices = (
         counting(project)
         .filter(comparison__purpose__in=ordinary)
         .order_by()
@@ -190,7 +196,7 @@ def choices_by_round(project: Project) -> list[RoundChoices]:
         .annotate(Count("pk"))
     )
     by_round: dict[int | None, Counter[str]] = defaultdict(Counter)
-    for number, choice, count in counted:
+    for number, choice, count in choices:
         by_round[number][choice] += count
     newest_first = sorted(by_round, key=lambda number: -1 if number is None else number, reverse=True)
     return [_choices(number, by_round[number]) for number in newest_first]

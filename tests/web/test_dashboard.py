@@ -91,21 +91,44 @@ def worked(*totals: int) -> list[Day]:
     return [Day(NOON.date() + timedelta(days=number), total, 0) for number, total in enumerate(totals)]
 
 
-def test_a_forecast_rests_on_the_last_seven_days_with_work_before_today() -> None:
-    days = worked(900, 100, 0, 80, 120, 110, 0, 90, 100, 200, 5)
-    found = dashboard.forecast(days, Remaining(pairs=300, thumbs=100))
+def test_a_forecast_rests_on_the_last_fourteen_days_before_today_idle_ones_too() -> None:
+    days = worked(900, 100, 0, 100, 100, 100, 0, 100, 100, 100, 0, 100, 100, 0, 100, 5)
+    found = dashboard.forecast(days, Remaining(pairs=700, thumbs=300))
     assert found is not None
-    assert (found.rests_on, found.pace, found.slowest, found.fastest) == (7, 100, 80, 200)
-    assert (found.days, found.days_at_best, found.days_at_worst) == (4, 2, 5)
+    assert (found.rests_on, found.worked, found.done) == (14, 10, 1000)
+    assert found.span is not None
+    assert found.span.low is not None
+    assert found.span.middle is not None
+    assert found.span.high is not None
+    # Ten days of work, with four in fourteen days idle.
+    assert found.span.low < 13 <= found.span.middle <= 16 < found.span.high
+
+
+def test_days_before_the_work_began_say_nothing() -> None:
+    found = dashboard.forecast(worked(0, 0, 0, 0, 50, 50, 50, 9), Remaining(pairs=100, thumbs=0))
+    assert found is not None
+    assert found.span is not None
+    assert (found.rests_on, found.span.low, found.span.high) == (3, 2, 2)
 
 
 @pytest.mark.parametrize(
-    ("totals", "left"), [((50, 60, 70), 10), ((50, 0, 60, 0, 9), 10), ((50, 60, 70, 0), 0), ((), 10)]
+    ("totals", "why"),
+    [
+        ((50, 60, 70), "three days with work"),
+        ((50, 0, 60, 0, 9), "three days with work"),
+        ((), "three days with work"),
+        ((50, 60, 70, *(0,) * 7, 9), "nobody has worked for 7 days"),
+    ],
 )
-def test_there_is_no_forecast_without_three_days_of_work_or_without_work_to_do(
-    totals: tuple[int, ...], left: int
-) -> None:
-    assert dashboard.forecast(worked(*totals), Remaining(pairs=left, thumbs=0)) is None
+def test_where_nobody_can_tell_the_forecast_says_why(totals: tuple[int, ...], why: str) -> None:
+    found = dashboard.forecast(worked(*totals), Remaining(pairs=10, thumbs=0))
+    assert found is not None
+    assert found.span is None
+    assert why in str(found.unknown)
+
+
+def test_with_nothing_left_there_is_nothing_to_forecast() -> None:
+    assert dashboard.forecast(worked(50, 60, 70, 0), Remaining(pairs=0, thumbs=0)) is None
 
 
 def test_what_is_left_are_open_and_leased_slots_of_the_kinds_that_are_asked(project: Project, bob: User) -> None:
@@ -164,7 +187,7 @@ def test_an_empty_project_has_a_dashboard_that_says_what_will_come(client: Clien
     client.force_login(lea)
     page = client.get(reverse("annotate:dashboard", args=[project.pk])).content.decode()
     assert "The chart appears with the first judgment" in page
-    assert "A forecast appears after three days" in page
+    assert "it needs three days with work" in page
     assert '<svg viewBox="0 0 300' not in page
 
 
@@ -177,8 +200,8 @@ def test_the_page_shows_a_chart_a_forecast_and_people(client: Client, project: P
     page = client.get(reverse("annotate:dashboard", args=[project.pk])).content.decode()
     assert page.count('<rect class="judgments"') == 4
     assert "4 on the busiest day" in page
-    assert '<span class="stat-value">1</span><span class="stat-label">days of work (0.8 to 1.5)' in page
-    assert "the last 3 days on which anybody worked: 3 a day in the middle, 2 on the slowest, 4 on the fastest" in page
+    assert '<span class="stat-value">2</span><span class="stat-label">days (1 to 4)' in page
+    assert "If days go on like the last 4, on 3 of which 9 decisions were made" in page
     assert "0:10 h" in page
     assert "style=" not in page
 
