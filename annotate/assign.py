@@ -1,12 +1,14 @@
 """PURE: which side left, which pairs. No Django, no database, no clock; randomness is an argument."""
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
 
 _T = TypeVar("_T")
+
+FEWEST_TO_RANK = 3
 
 
 def draw_swapped(rng: random.Random) -> bool:
@@ -17,6 +19,33 @@ def draw_swapped(rng: random.Random) -> bool:
 def sides(first: _T, second: _T, *, swapped: bool) -> tuple[_T, _T]:
     """What stands left (A) and right (B)."""
     return (second, first) if swapped else (first, second)
+
+
+def draw_order(rng: random.Random) -> int:
+    """A seed for ``shown_order``, drawn anew at each claim."""
+    return rng.randrange(2**31)
+
+
+def shown_order(responses: Iterable[int], seed: int) -> list[int]:
+    """The responses of a lineup in the order to show them in: the same for the same seed, however they come."""
+    # `random()` is the one method whose values Python promises to keep from version to version.
+    draw = random.Random(seed)
+    return sorted(sorted(responses), key=lambda _: draw.random())
+
+
+def dense_ranks(ranks: Sequence[int]) -> list[int]:
+    """The same order with no rank left out: 1, 4, 4 and 5 become 1, 2, 2 and 3."""
+    places = {rank: place for place, rank in enumerate(sorted(set(ranks)), start=1)}
+    return [places[rank] for rank in ranks]
+
+
+def strict_pairs(ranks: Sequence[int]) -> list[tuple[int, int]]:
+    """(better, worse) as places in ``ranks``, for each two that are not tied: at most n(n-1)/2."""
+    return [
+        (first, second) if ranks[first] < ranks[second] else (second, first)
+        for first, second in combinations(range(len(ranks)), 2)
+        if ranks[first] != ranks[second]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +87,19 @@ def form_pairs(
         for pk in best:
             uses[pk] += 1
     return pairs
+
+
+def form_lineup(
+    responses: Sequence[Answer], *, ranked: Collection[int], size: int, rng: random.Random
+) -> list[int] | None:
+    """``size`` of one prompt's responses that nobody was asked to rank yet, as ids; fewer when there are fewer.
+
+    Never two equal texts. None when there are not even three: an order of two is a pair.
+    """
+    fresh: dict[str, int] = {}
+    for entry in sorted(responses, key=lambda entry: entry.id):
+        if entry.id not in ranked:
+            fresh.setdefault(entry.text, entry.id)
+    if len(fresh) < FEWEST_TO_RANK:
+        return None
+    return sorted(rng.sample(sorted(fresh.values()), min(size, len(fresh))))

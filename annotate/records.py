@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from annotate.aggregation import Decision
+from annotate.assign import strict_pairs
 
 Message = dict[str, str]
 
@@ -29,9 +30,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One answer is better than another, and what says so: a ``judgment``, or an ``edit`` of the better answer."""
+    """One answer is better than another, and what says so: a ``judgment``, an ``edit`` of the better answer (which is
+    then better than the original), or a ``ranking``.
+    """
 
-    source: Literal["judgment", "edit"]
+    source: Literal["judgment", "edit", "ranking"]
     better: Answer
     worse: Answer
     # The judgment whose edit it is, where a comparison has several.
@@ -171,3 +174,42 @@ class RatingRecord:
     # Which retraction took it back, and why.
     retraction: int | None = None
     retraction_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRecord:
+    """One ranking: the answers in the order shown, and the rank of each (1 is best, equal is a tie; none of a skip)."""
+
+    id: int
+    client_id: str
+    project: int
+    lineup: int
+    prompt: int
+    prompt_sha256: str
+    split: str
+    messages: list[Message]
+    answers: list[Answer]
+    ranks: list[int]
+    value: str
+    skip_reason: str
+    rationale: str
+    tags: list[str]
+    annotator: str
+    guideline_version: int | None
+    round: int | None
+    active_seconds: float | None
+    shown_at: datetime | None
+    created_at: datetime
+    # When an edit replaced it, or a lead took it back; such ones are read only by whoever asks for them.
+    superseded_at: datetime | None = None
+    retracted_at: datetime | None = None
+    # Which retraction took it back, and why.
+    retraction: int | None = None
+    retraction_reason: str = ""
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Each two answers of different rank, the better one first: n(n-1)/2 when nothing is tied."""
+        return [
+            Pair("ranking", self.answers[better], self.answers[worse]) for better, worse in strict_pairs(self.ranks)
+        ]

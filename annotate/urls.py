@@ -24,6 +24,7 @@ project_patterns = [
     path("", projects.project, name="project"),
     path("judge/", judging.judge, name="judge"),
     path("thumbs/", judging.thumbs, name="thumbs"),
+    path("rank/", judging.rank, name="rank"),
     path("stop/", judging.stop, name="stop"),
     path("undo/", judging.undo, name="undo"),
     path("report/", judging.report, name="report"),

@@ -5,15 +5,19 @@ import itertools
 import uuid
 from typing import Any
 
+from annotate.assign import strict_pairs
 from annotate.models import (
     Author,
     Choice,
     Comparison,
     GuidelineAcknowledgement,
     Judgment,
+    Lineup,
+    LineupAnswer,
     Membership,
     Project,
     Prompt,
+    Ranking,
     Rating,
     Response,
     Role,
@@ -129,5 +133,38 @@ def make_rating(response: Response, annotator: User, value: str = Thumb.UP, **fi
         guideline=project.guidelines.first(),
         value=value,
         skip_reason=SkipReason.UNCLEAR if value == Thumb.SKIP else "",
+        **fields,
+    )
+
+
+def make_lineup(prompt: Prompt, *texts: str, slots: int = 1, **fields: Any) -> Lineup:
+    """A lineup of the texts (four new answers without them), with as many open slots as rankings are wanted."""
+    lineup = Lineup.objects.create(project=prompt.project, prompt=prompt, split=prompt.split, **fields)
+    for text in texts or [None] * 4:
+        LineupAnswer.objects.create(lineup=lineup, response=make_response(prompt, text, round=lineup.round))
+    for _ in range(slots):
+        Slot.objects.create(project=prompt.project, kind=Slot.Kind.RANKING, lineup=lineup)
+    return lineup
+
+
+def make_ranking(lineup: Lineup, annotator: User, ranks: list[int], **fields: Any) -> Ranking:
+    """A ranking of the responses in order of id ([] is a skip) and its done slot, written straight to the tables."""
+    slot = lineup.slots.filter(state=Slot.State.OPEN).first() or Slot(
+        project=lineup.project, kind=Slot.Kind.RANKING, lineup=lineup
+    )
+    slot.state, slot.annotator = Slot.State.DONE, annotator
+    slot.save()
+    return Ranking.objects.create(
+        client_id=uuid.uuid4(),
+        lineup=lineup,
+        annotator=annotator,
+        project=lineup.project,
+        slot=slot,
+        guideline=lineup.project.guidelines.first(),
+        value="ranked" if ranks else "skip",
+        shown=sorted(lineup.responses.values_list("pk", flat=True)),
+        ranks=ranks,
+        pairs=len(strict_pairs(ranks)),
+        skip_reason="" if ranks else SkipReason.UNCLEAR,
         **fields,
     )

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Adjudication, Aggregation, Author, Comparison, Judgment, Project, Rating, User
+from annotate.models import Adjudication, Aggregation, Author, Comparison, Judgment, Project, Ranking, Rating, User
 from annotate.models.said import SaidField
 
 
@@ -154,7 +154,7 @@ class Policy(models.Model):
 
 
 class Snapshot(models.Model):
-    """The frozen, hashed list of judgments and ratings that one run trains on. used + skipped = its items."""
+    """The frozen, hashed list of judgments, ratings and rankings that one run trains on. used + skipped = its items."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="snapshots")
     # sha256 over the canonical training rows, in order.
@@ -209,7 +209,7 @@ class SnapshotComparison(models.Model):
 
 
 class SnapshotItem(models.Model):
-    """One judgment or rating in a snapshot, and what became of it: from a policy to every judgment, and back."""
+    """One judgment, rating or ranking in a snapshot, and what became of it: from a policy to every one, and back."""
 
     Outcome = Outcome
 
@@ -222,6 +222,7 @@ class SnapshotItem(models.Model):
         Judgment, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items"
     )
     rating = models.ForeignKey(Rating, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items")
+    ranking = models.ForeignKey(Ranking, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items")
     outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
     reason = models.CharField(max_length=60, blank=True)
 
@@ -229,12 +230,14 @@ class SnapshotItem(models.Model):
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(judgment__isnull=False, rating__isnull=True)
-                | Q(judgment__isnull=True, rating__isnull=False),
+                condition=Q(judgment__isnull=False, rating__isnull=True, ranking__isnull=True)
+                | Q(judgment__isnull=True, rating__isnull=False, ranking__isnull=True)
+                | Q(judgment__isnull=True, rating__isnull=True, ranking__isnull=False),
                 name="snapshot_item_is_one_thing",
             ),
             models.UniqueConstraint(fields=["snapshot", "judgment"], name="snapshot_judgment_once"),
             models.UniqueConstraint(fields=["snapshot", "rating"], name="snapshot_rating_once"),
+            models.UniqueConstraint(fields=["snapshot", "ranking"], name="snapshot_ranking_once"),
             models.CheckConstraint(
                 condition=Q(outcome="skipped") ^ Q(reason=""), name="snapshot_item_skipped_for_a_reason"
             ),

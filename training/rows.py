@@ -1,8 +1,8 @@
-"""PURE: judgments and ratings become training rows, or are skipped for a reason. Used + skipped = all of them.
+"""PURE: decisions become training rows, or are skipped for a reason. Used + skipped = all of them.
 
 Under the rule ``single`` a judgment is a row; under the others a comparison is, made of all its judgments, and the row
-names them. Which decisions a run takes is chosen elsewhere (``services.snapshots``): the new ones, and some old ones
-for replay. A skipped one is in the snapshot with its reason.
+names them. A ranking makes rows of its own under every rule. Which decisions a run takes is chosen elsewhere
+(``services.snapshots``): the new ones, and some old ones for replay. A skipped one is in the snapshot with its reason.
 
 ``chosen`` and ``rejected`` begin to exist here.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
-from annotate.records import JudgmentRecord, Pair, PairRecord, RatingRecord
+from annotate.records import JudgmentRecord, Pair, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
 
-Kind = Literal["judgment", "rating", "comparison"]
+Kind = Literal["judgment", "rating", "ranking", "comparison"]
 Row = dict[str, Any]
 
 # Why a decision makes no row, in words that a lead reads in the accounting of a run.
@@ -36,6 +36,7 @@ SKIP_REASONS: dict[str, Said] = {
     EXCLUDED: Said("excluded from training by a reviewer"),
     "no_messages": Said("the prompt is empty"),
     "needs_pairs": Said("a single rating: DPO learns from pairs"),
+    "needs_singles": Said("a ranking: KTO learns from single answers"),
 }
 
 
@@ -82,12 +83,14 @@ def rows_sha256(rows: Iterable[Row]) -> str:
 def dpo_rows(
     judged: Iterable[JudgmentRecord | PairRecord],
     ratings: Iterable[RatingRecord] = (),
+    rankings: Iterable[RankingRecord] = (),
     *,
     excluded: Collection[int] = (),
 ) -> Rows:
     """One row ``{id, messages, chosen, rejected}`` for each judgment (``j7``), or decided comparison (``c3``), that
     prefers one of two answers, and one for each answer that was edited: the edit is better than the original (``j7e``,
-    ``c3e7``).
+    ``c3e7``). One for each two answers of a ranking that are not tied (``k7-12-15``: 12 is the better): each counts as
+    much as a judgment, so that a ranking of four weighs up to six times as much.
 
     A comparison's row also names its ``judgments``. ``excluded`` are judgments that a reviewer took out. Ratings make
     no pairs. They are items all the same when a project collects both, so that the accounting is whole.
@@ -106,12 +109,26 @@ def dpo_rows(
         flaw = pairs[0].flaw if pairs else record.choice
         made.items.append(_item(record, *ids, skip_reason="" if ids else reason or flaw))
     made.items.extend(Item("rating", rating.id, skip_reason="needs_pairs") for rating in ratings)
+    for ranking in rankings:
+        made.items.append(_add_ranking(made.rows, ranking))
     return made
+
+
+def _add_ranking(rows: list[Row], ranking: RankingRecord) -> Item:
+    """Adds a row for each pair of it that can be learnt from."""
+    if reason := _ranking_skip(ranking):
+        return Item("ranking", ranking.id, skip_reason=reason)
+    sound = {f"k{ranking.id}-{pair.better.id}-{pair.worse.id}": pair for pair in ranking.pairs if not pair.flaw}
+    for row_id, pair in sound.items():
+        said = {"messages": ranking.messages, "chosen": pair.better.text, "rejected": pair.worse.text}
+        rows.append({"id": row_id} | said)
+    return Item("ranking", ranking.id, tuple(sound), skip_reason="" if sound else ranking.pairs[0].flaw)
 
 
 def kto_rows(
     judged: Iterable[JudgmentRecord | PairRecord],
     ratings: Iterable[RatingRecord],
+    rankings: Iterable[RankingRecord] = (),
     *,
     excluded: Collection[int] = (),
 ) -> Rows:
@@ -119,7 +136,8 @@ def kto_rows(
 
     A judged pair is taken apart into its preferred answer (label true) and the other one (label false). "Both bad" says
     something about single answers, so here it makes two rows with label false, where DPO can only skip it. An edited
-    answer is one more good one (``j7e``). Otherwise as ``dpo_rows``.
+    answer is one more good one (``j7e``). An order says which answer is better, not which is good: rankings make no
+    rows. Otherwise as ``dpo_rows``.
     """
     made = Rows()
     for rating in ratings:
@@ -147,6 +165,7 @@ def kto_rows(
                 row = _single(ids[-1], record.messages, pair.better.text, label=True)
                 made.rows.append(row | _sources(record, pair))
         made.items.append(_item(record, *ids, skip_reason="" if ids else reason))
+    made.items.extend(Item("ranking", ranking.id, skip_reason="needs_singles") for ranking in rankings)
     return made
 
 
@@ -185,6 +204,16 @@ def _nothing_to_learn(record: JudgmentRecord | PairRecord, excluded: Collection[
     if record.choice == EXCLUDED or (isinstance(record, JudgmentRecord) and record.id in excluded):
         return EXCLUDED
     return "" if record.messages else "no_messages"
+
+
+def _ranking_skip(ranking: RankingRecord) -> str:
+    if ranking.split != "train":
+        return "reserved"
+    if ranking.value == "skip":
+        return "skip"
+    if not ranking.pairs:
+        return "tie"
+    return "" if ranking.messages else "no_messages"
 
 
 def _rating_skip(rating: RatingRecord) -> str:

@@ -79,6 +79,15 @@ SCHEMAS: dict[What, pa.Schema] = {
         ]
     ),
     "ratings": pa.schema([*_DECISION_START, *_answer_fields("answer_"), ("value", pa.string()), *_DECISION_END]),
+    "rankings": pa.schema(
+        [
+            *_DECISION_START,
+            ("lineup", pa.int64()),
+            ("answers", pa.list_(pa.struct([("rank", pa.int64()), *_answer_fields("")]))),
+            ("value", pa.string()),
+            *_DECISION_END,
+        ]
+    ),
     "dpo": pa.schema(
         [
             ("prompt", _MESSAGES),

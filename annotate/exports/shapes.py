@@ -1,19 +1,20 @@
 """PURE: decisions as rows of an export. ``chosen`` and ``rejected`` begin here; nothing above knows them.
 
-Two lossless shapes (one row a decision, everything that was recorded) and three that TRL trains on as they are. Beside
-TRL's columns these carry at most ``source`` and ``source_id``, which TRL ignores (a test trains on them): it hands some
-that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
+Three lossless shapes (one row a decision, everything that was recorded) and three that TRL trains on as they are.
+Beside TRL's columns these carry at most ``source`` and ``source_id``, which TRL ignores (a test trains on them): it
+hands some that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
 A judgment may make its own row ("single"), or a comparison one of all its judgments (``annotate.aggregation``).
 """
 
 import json
 from dataclasses import fields
+from itertools import zip_longest
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED
-from annotate.records import Answer, JudgmentRecord, Message, Pair, PairRecord, RatingRecord
+from annotate.records import Answer, JudgmentRecord, Message, Pair, PairRecord, RankingRecord, RatingRecord
 
-What = Literal["judgments", "ratings", "dpo", "kto", "sft"]
+What = Literal["judgments", "ratings", "dpo", "kto", "sft", "rankings"]
 Row = dict[str, Any]
 
 # Why a decision makes no training row.
@@ -47,18 +48,34 @@ def rating_row(record: RatingRecord) -> Row:
     return _plain(record, leave=("answer",)) | _answer("answer_", record.answer)
 
 
-def dpo_rows(record: JudgmentRecord | PairRecord) -> list[Row] | str:
+def ranking_row(record: RankingRecord) -> Row:
+    """Everything about one ranking: ``answers`` is a list in the order shown, each with its ``rank``."""
+    row = _plain(record, leave=("answers", "ranks"))
+    # A skip has no ranks.
+    answers = zip_longest(record.answers, record.ranks)
+    return row | {"answers": [{"rank": rank} | _answer("", answer) for answer, rank in answers]}
+
+
+def dpo_rows(record: JudgmentRecord | PairRecord | RankingRecord) -> list[Row] | str:
     """TRL's explicit, conversational preferences ``{prompt, chosen, rejected}``, or why there are none.
 
     One of a judged pair, and one more of an answer that the annotator edited: the edit over the original. ``source``
-    tells them apart, ``source_id`` is the judgment's id; or ``source`` is ``comparison`` and ``source_id`` its id. Ties
-    never: some loaders (NeMo RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
+    tells them apart, ``source_id`` is the judgment's id; or ``source`` is ``comparison`` and ``source_id`` its id. Of a
+    ranking one for each two answers that are not tied; ``source_id`` tells which rows one ranking made. Ties never:
+    some loaders (NeMo RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
     https://huggingface.co/docs/trl/dataset_formats
     """
+    if isinstance(record, RankingRecord):
+        nothing = "skip" if record.value == "skip" else "tie"
+        return _pairs(record) if record.pairs else nothing
     if record.purpose != "collect":
         return "purpose"
     if record.choice == EXCLUDED or not record.pairs:
         return record.choice
+    return _pairs(record)
+
+
+def _pairs(record: JudgmentRecord | PairRecord | RankingRecord) -> list[Row] | str:
     rows = [
         {
             "prompt": record.messages,
@@ -115,7 +132,7 @@ def _judged(messages: list[Message], answer: Answer, *, label: bool) -> Row:
     return {"prompt": messages, "completion": _said(answer), "label": label}
 
 
-def _plain(record: JudgmentRecord | RatingRecord, *, leave: tuple[str, ...]) -> Row:
+def _plain(record: JudgmentRecord | RatingRecord | RankingRecord, *, leave: tuple[str, ...]) -> Row:
     return {field.name: getattr(record, field.name) for field in fields(record) if field.name not in leave}
 
 

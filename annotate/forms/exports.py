@@ -12,6 +12,7 @@ WHATS = [
     ("sft", _("Demonstrations for SFT (TRL)")),
     ("judgments", _("Judgments, everything recorded")),
     ("ratings", _("Ratings, everything recorded")),
+    ("rankings", _("Rankings, everything recorded")),
 ]
 
 
@@ -75,7 +76,7 @@ class ExportForm(forms.Form):
         help_text=_("As in a run. Where they draw, there is no row; what a reviewer excluded is out in any case."),
     )
     include_inactive = forms.BooleanField(
-        label=_("Judgments and ratings: with superseded and retracted ones"), required=False
+        label=_("Everything recorded: with superseded and retracted ones"), required=False
     )
 
     def clean_rounds(self) -> list[int] | None:

@@ -8,7 +8,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from annotate.assign import sides
-from annotate.models import Choice, Project, PromptReport, SkipReason, Slot, Thumb
+from annotate.models import Choice, LineupAnswer, Project, PromptReport, Ranked, SkipReason, Slot, Thumb
+from annotate.queries.judging import LETTERS
 from annotate.services.edits import LONGEST_EDIT, tidy
 
 CLEARLY = 2
@@ -139,6 +140,43 @@ class JudgmentForm(DecisionForm):
 class RatingForm(DecisionForm):
     decision = "value"
     value = forms.ChoiceField(choices=Thumb.choices, required=False)
+
+
+class RankingForm(DecisionForm):
+    """``rank_1`` is the rank of the first answer as shown, and so on. Saving without all of them is told."""
+
+    decision = "value"
+    value = forms.ChoiceField(choices=Ranked.choices, required=False)
+
+    def __init__(self, project: Project, data: QueryDict) -> None:
+        super().__init__(project, data)
+        self.ranks = [self._rank(data.get(f"rank_{number}", "")) for number in range(1, len(LETTERS) + 1)]
+
+    @staticmethod
+    def _rank(raw: str) -> int | None:
+        return int(raw) if len(raw) == 1 and raw in "123456" else None
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean()
+        values["ranks"] = []
+        if values.get("value") == Ranked.RANKED:
+            count = self._shown(values)
+            if None in self.ranks[:count]:
+                missing = ", ".join(LETTERS[number] for number in range(count) if self.ranks[number] is None)
+                raise forms.ValidationError(
+                    _("Every answer needs a rank; equal ones are a tie. Missing: %(letters)s."),
+                    params={"letters": missing},
+                )
+            values["ranks"] = self.ranks[:count]
+        return values
+
+    def _shown(self, values: dict[str, Any]) -> int:
+        """How many answers the slot shows; none for a slot that nobody can answer anyway."""
+        of_slot = {"lineup__slots": values.get("slot") or 0, "lineup__project": self._project}
+        return LineupAnswer.objects.filter(**of_slot).count()
+
+    def given(self) -> dict[str, Any]:
+        return super().given() | {"ranks": self.cleaned_data["ranks"]}
 
 
 class UndoForm(forms.Form):

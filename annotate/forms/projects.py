@@ -63,7 +63,15 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
     (
         _("What is asked"),
         _("Beside the choice itself. Everything here costs annotators time, so ask for what you will read."),
-        ["judging", "ask_strength", "ask_rationale", "reason_tags", "allow_edits", "acknowledge_guideline"],
+        [
+            "judging",
+            "ranking_size",
+            "ask_strength",
+            "ask_rationale",
+            "reason_tags",
+            "allow_edits",
+            "acknowledge_guideline",
+        ],
     ),
     (
         _("Overlap"),
@@ -112,6 +120,7 @@ class SettingsForm(ProjectForm):
         fields: ClassVar = [name for _title, _about, names in _GROUPS for name in names]
         labels: ClassVar = ProjectForm.Meta.labels | {
             "overlap_percent": _("Share of comparisons that get that many, percent"),
+            "ranking_size": _("Answers in a ranking"),
             "ask_strength": _("Ask how much better the better answer is"),
             "ask_rationale": _("Reason in words"),
             "allow_edits": _("Let annotators improve the better answer"),

@@ -13,6 +13,9 @@ from annotate.services.assignments import HIGHEST_PRIORITY, Selection
 MOST_NUMBERS = 5_000
 
 
+KINDS = [(Slot.Kind.PAIR, _("Pairs")), (Slot.Kind.THUMB, _("Answers")), (Slot.Kind.RANKING, _("Rankings"))]
+
+
 class NumbersField(forms.CharField):
     """Numbers and ranges of numbers: ``12, 15-20 31``."""
 
@@ -36,7 +39,7 @@ class NumbersField(forms.CharField):
 class SteerForm(forms.Form):
     """Which items, and what becomes of them: an assignment or a priority, as the pressed button says."""
 
-    kind = forms.ChoiceField(label=_("What"), choices=[(Slot.Kind.PAIR, _("Pairs")), (Slot.Kind.THUMB, _("Answers"))])
+    kind = forms.ChoiceField(label=_("What"), choices=KINDS)
     round = forms.IntegerField(label=_("Round"), required=False, min_value=1, max_value=10**6)
     prompt_import = forms.ModelChoiceField(
         label=_("Prompts from the file"), required=False, queryset=PromptImport.objects.none(), empty_label=_("Any")
@@ -71,7 +74,7 @@ class SteerForm(forms.Form):
         self.fields["to"].choices = choices  # type: ignore[attr-defined]
         if not project.asks_thumbs:
             self.fields["kind"].widget = forms.HiddenInput()
-        self.fields["kind"].initial = Slot.Kind.PAIR if project.asks_pairs else Slot.Kind.THUMB
+        self.fields["kind"].initial = project.kinds[0]
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data

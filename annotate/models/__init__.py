@@ -16,6 +16,7 @@ from annotate.models.quality import (
 )
 from annotate.models.queue import Assignment
 from annotate.models.quiz import QuizAnswer, QuizAttempt
+from annotate.models.ranking import Lineup, LineupAnswer, Ranked, Ranking
 from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "GuidelineAcknowledgement",
     "Invite",
     "Judgment",
+    "Lineup",
+    "LineupAnswer",
     "Membership",
     "Project",
     "Prompt",
@@ -39,6 +42,8 @@ __all__ = [
     "PromptReport",
     "QuizAnswer",
     "QuizAttempt",
+    "Ranked",
+    "Ranking",
     "Rating",
     "Response",
     "Retraction",

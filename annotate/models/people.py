@@ -51,6 +51,7 @@ class Project(models.Model):
         PAIRS = "pairs", _("Pairs: which of two answers is better")
         THUMBS = "thumbs", _("Thumbs: is one answer good or bad")
         BOTH = "both", _("Both")
+        RANKING = "ranking", _("Rankings: several answers from best to worst")
 
     class Asking(models.TextChoices):
         NO = "no", _("Not asked")
@@ -78,6 +79,11 @@ class Project(models.Model):
         default=100,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text=_("Share of the comparisons that is judged by that many people; the others are judged once."),
+    )
+    ranking_size = models.PositiveSmallIntegerField(
+        default=4,
+        validators=[MinValueValidator(3), MaxValueValidator(6)],
+        help_text=_("For rankings: how many answers are shown at once, 3 to 6. Four make up to six pairs."),
     )
     # What a judgment may carry beside the choice.
     ask_strength = models.BooleanField(default=False)
@@ -123,6 +129,7 @@ class Project(models.Model):
         ordering: ClassVar = ["name", "id"]
         constraints: ClassVar = [
             models.CheckConstraint(condition=Q(overlap__gte=1), name="project_overlap_at_least_one"),
+            models.CheckConstraint(condition=Q(ranking_size__range=(3, 6)), name="project_ranks_three_to_six"),
             models.CheckConstraint(condition=Q(reserved_percent__lte=50), name="project_reserved_at_most_half"),
         ]
 
@@ -136,6 +143,16 @@ class Project(models.Model):
     @property
     def asks_thumbs(self) -> bool:
         return self.judging in (self.Judging.THUMBS, self.Judging.BOTH)
+
+    @property
+    def asks_rankings(self) -> bool:
+        return self.judging == self.Judging.RANKING
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of slots (``Slot.Kind``) that the project asks for, the first one first."""
+        asked = {"pair": self.asks_pairs, "thumb": self.asks_thumbs, "ranking": self.asks_rankings}
+        return [kind for kind, wanted in asked.items() if wanted]
 
 
 class AnnotatorGroup(models.Model):

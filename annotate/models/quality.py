@@ -106,7 +106,7 @@ class Adjudication(models.Model):
 
 
 class Retraction(models.Model):
-    """Judgments and ratings of a person or a period taken out of all future training. Reversible, never forgotten."""
+    """Decisions of a person or a period taken out of all future training. Reversible, never forgotten."""
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="retractions")
     annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
@@ -115,6 +115,7 @@ class Retraction(models.Model):
     reason = models.CharField(max_length=300)
     judgments = models.PositiveIntegerField(default=0)
     ratings = models.PositiveIntegerField(default=0)
+    rankings = models.PositiveIntegerField(default=0)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     reversed_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")

@@ -12,7 +12,7 @@ from annotate.models.people import AnnotatorGroup, Guideline, Project, User
 
 
 class Slot(models.Model):
-    """One judgment (of a comparison) or one rating (of a response) that is wanted, and who holds it.
+    """One judgment (of a comparison), rating (of a response) or ranking (of a lineup) that is wanted, and who holds it.
 
     A comparison that two people shall judge has two slots. Moves, each one UPDATE filtered by the state it leaves::
 
@@ -30,6 +30,7 @@ class Slot(models.Model):
     class Kind(models.TextChoices):
         PAIR = "pair", _("Pair")
         THUMB = "thumb", _("Thumb")
+        RANKING = "ranking", _("Ranking")
 
     ACTIVE: ClassVar = (State.OPEN, State.LEASED)
     TERMINAL: ClassVar = (State.DONE, State.WITHDRAWN)
@@ -38,6 +39,10 @@ class Slot(models.Model):
     kind = models.CharField(max_length=10, choices=Kind)
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
     response = models.ForeignKey(Response, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
+    # Its indexes are partial ones, below: a project that ranks nothing pays nothing for them.
+    lineup = models.ForeignKey(
+        "annotate.Lineup", on_delete=models.CASCADE, null=True, blank=True, related_name="slots", db_index=False
+    )
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     # Higher is asked sooner; equal priorities in order of id.
     priority = models.SmallIntegerField(default=0)
@@ -61,6 +66,8 @@ class Slot(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     # Decided at each claim: is `comparison.first` shown on the right? Kept so that a reload shows the same sides.
     swapped = models.BooleanField(default=False)
+    # Likewise: in which order are the answers of a lineup shown? (``assign.shown_order``)
+    order_seed = models.PositiveIntegerField(default=0)
     shown_at = models.DateTimeField(null=True, blank=True)
     # The id that this lease's form submits: a double click, a reload and the back button all carry the same one.
     submit_id = models.UUIDField(default=uuid.uuid4)
@@ -70,8 +77,9 @@ class Slot(models.Model):
         ordering: ClassVar = ["-priority", "id"]
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(kind="pair", comparison__isnull=False, response__isnull=True)
-                | Q(kind="thumb", comparison__isnull=True, response__isnull=False),
+                condition=Q(kind="pair", comparison__isnull=False, response__isnull=True, lineup__isnull=True)
+                | Q(kind="thumb", comparison__isnull=True, response__isnull=False, lineup__isnull=True)
+                | Q(kind="ranking", comparison__isnull=True, response__isnull=True, lineup__isnull=False),
                 name="slot_wants_one_thing",
             ),
             models.CheckConstraint(
@@ -94,6 +102,11 @@ class Slot(models.Model):
                 condition=Q(response__isnull=False, annotator__isnull=False),
                 name="slot_response_once_per_annotator",
             ),
+            models.UniqueConstraint(
+                fields=["lineup", "annotator"],
+                condition=Q(lineup__isnull=False, annotator__isnull=False),
+                name="slot_lineup_once_per_annotator",
+            ),
             # One skip puts an item back once.
             models.UniqueConstraint(
                 fields=["replaces"], condition=Q(replaces__isnull=False), name="slot_put_back_once"
@@ -110,6 +123,7 @@ class Slot(models.Model):
                 name="slot_queue",
             ),
             models.Index(fields=["annotator", "project"], condition=Q(state="leased"), name="slot_held"),
+            models.Index(fields=["lineup"], condition=Q(lineup__isnull=False), name="slot_of_lineup"),
             models.Index(
                 F("only_for"),
                 F("project"),

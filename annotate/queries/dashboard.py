@@ -13,7 +13,7 @@ from statistics import median
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from annotate.models import Choice, Comparison, Judgment, Project, Rating, Slot
+from annotate.models import Choice, Comparison, Judgment, Project, Ranking, Rating, Slot
 from annotate.queries.projects import midnight
 from annotate.queries.quality import counting
 from annotate.said import Said, counted
@@ -36,7 +36,7 @@ _NOBODY_MANY = "How long it takes cannot be told: nobody has worked for %(n)s da
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What was decided on one day of the site's time zone."""
+    """What was decided on one day of the site's time zone; rankings count with the judgments."""
 
     date: date
     judgments: int
@@ -51,11 +51,11 @@ def days(project: Project, *, now: datetime, last: int = DAYS) -> list[Day]:
     """The last days, oldest first, today last; days without work are there too."""
     today = timezone.localtime(now).date()
     dates = [today - timedelta(days=back) for back in range(last - 1, -1, -1)]
-    judged, rated = (_by_day(model, project, dates) for model in (Judgment, Rating))
-    return [Day(when, judgments, ratings) for when, judgments, ratings in zip(dates, judged, rated, strict=True)]
+    made = (_by_day(model, project, dates) for model in (Judgment, Ranking, Rating))
+    return [Day(when, judged + ranked, rated) for when, judged, ranked, rated in zip(dates, *made, strict=True)]
 
 
-def _by_day(model: type[Judgment] | type[Rating], project: Project, dates: list[date]) -> list[int]:
+def _by_day(model: type[Judgment] | type[Rating] | type[Ranking], project: Project, dates: list[date]) -> list[int]:
     # The database compares with the midnights that Python knows: SQLite has no time zones, and Django's own function
     # for them is Python called for every row.
     midnights = [_midnight(when) for when in [*dates, dates[-1] + timedelta(days=1)]]
@@ -78,14 +78,15 @@ def _midnight(when: date) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """Judgments and ratings that are still wanted, of those kinds that the project asks for."""
+    """Judgments, ratings and rankings that are still wanted, of those kinds that the project asks for."""
 
     pairs: int
     thumbs: int
+    rankings: int = 0
 
     @property
     def total(self) -> int:
-        return self.pairs + self.thumbs
+        return self.pairs + self.thumbs + self.rankings
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,12 @@ class Forecast:
 
 def remaining(project: Project) -> Remaining:
     """Slots that wait or are being answered. Gold questions and rechecks are made when they are asked: not in here."""
-    counts = Slot.objects.filter(project=project, state__in=Slot.ACTIVE).aggregate(
-        pairs=Count("pk", filter=Q(kind=Slot.Kind.PAIR)), thumbs=Count("pk", filter=Q(kind=Slot.Kind.THUMB))
-    )
+    wanted = Slot.objects.filter(project=project, state__in=Slot.ACTIVE).order_by().values_list("kind")
+    counts = {kind: count for kind, count in wanted.annotate(Count("pk")) if kind in project.kinds}
     return Remaining(
-        pairs=counts["pairs"] if project.asks_pairs else 0, thumbs=counts["thumbs"] if project.asks_thumbs else 0
+        pairs=counts.get(Slot.Kind.PAIR, 0),
+        thumbs=counts.get(Slot.Kind.THUMB, 0),
+        rankings=counts.get(Slot.Kind.RANKING, 0),
     )
 
 
@@ -143,10 +145,10 @@ class ActiveTime:
 
 
 def active_time(project: Project) -> list[ActiveTime]:
-    """Everyone who judged or rated, most time first."""
+    """Everyone who judged, ranked or rated, most time first. The medians are of pairs and of thumbs alone."""
     made: Counter[int] = Counter()
-    times: dict[type[Judgment] | type[Rating], dict[int, list[int]]] = {}
-    for model in (Judgment, Rating):
+    times: dict[type[Judgment] | type[Rating] | type[Ranking], dict[int, list[int]]] = {}
+    for model in (Judgment, Rating, Ranking):
         by_person = times[model] = defaultdict(list)
         rows = model._default_manager.filter(project=project, superseded_at__isnull=True).order_by()
         for who, ms in rows.values_list("annotator_id", "active_ms").iterator(chunk_size=5000):
@@ -155,13 +157,13 @@ def active_time(project: Project) -> list[ActiveTime]:
                 by_person[who].append(ms)
     entries = []
     for who, decisions in made.items():
-        judging, rating = times[Judgment].get(who, []), times[Rating].get(who, [])
+        judging, rating, ranking = (times[model].get(who, []) for model in (Judgment, Rating, Ranking))
         entries.append(
             ActiveTime(
                 annotator=who,
                 decisions=decisions,
-                timed=len(judging) + len(rating),
-                seconds=(sum(judging) + sum(rating)) / 1000,
+                timed=len(judging) + len(rating) + len(ranking),
+                seconds=sum(judging + rating + ranking) / 1000,
                 median_judgment=median(judging) / 1000 if judging else None,
                 median_rating=median(rating) / 1000 if rating else None,
             )

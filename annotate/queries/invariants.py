@@ -8,7 +8,20 @@ from collections.abc import Callable, Iterator
 from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q
 
-from annotate.models import Comparison, Judgment, Membership, Project, PromptImport, Rating, Role, Slot
+from annotate.assign import strict_pairs
+from annotate.models import (
+    Comparison,
+    Judgment,
+    LineupAnswer,
+    Membership,
+    Project,
+    PromptImport,
+    Ranked,
+    Ranking,
+    Rating,
+    Role,
+    Slot,
+)
 
 
 def broken() -> Iterator[str]:
@@ -34,9 +47,11 @@ def _preferred_is_what_was_shown() -> Iterator[str]:
 
 
 def _a_done_slot_has_its_decision() -> Iterator[str]:
-    decided = Exists(Judgment.objects.filter(slot=OuterRef("pk"))) | Exists(Rating.objects.filter(slot=OuterRef("pk")))
+    decided = Q()
+    for model in (Judgment, Rating, Ranking):
+        decided |= Q(Exists(model._default_manager.filter(slot=OuterRef("pk"))))
     for pk in Slot.objects.filter(~decided, state=Slot.State.DONE).values_list("pk", flat=True):
-        yield f"slot {pk} is done, but has neither judgment nor rating"
+        yield f"slot {pk} is done, but has neither judgment nor rating nor ranking"
 
 
 def _a_decision_has_its_done_slot() -> Iterator[str]:
@@ -51,10 +66,32 @@ def _a_decision_has_its_done_slot() -> Iterator[str]:
     )
     for pk in ratings.values_list("pk", flat=True):
         yield f"rating {pk}: its slot is not done, or is about another response or person"
+    rankings = Ranking.objects.filter(superseded_at__isnull=True).exclude(
+        slot__state=Slot.State.DONE, slot__lineup=F("lineup"), slot__annotator=F("annotator")
+    )
+    for pk in rankings.values_list("pk", flat=True):
+        yield f"ranking {pk}: its slot is not done, or is about another lineup or person"
+
+
+def _a_ranking_orders_what_was_shown() -> Iterator[str]:
+    rankings = Ranking.objects.prefetch_related("lineup__answers")
+    for ranking in rankings.iterator(chunk_size=500):
+        there = sorted(answer.response_id for answer in ranking.lineup.answers.all())
+        ranked = len(ranking.ranks) == (0 if ranking.value == Ranked.SKIP else len(there))
+        if sorted(ranking.shown) != there or not ranked or len(strict_pairs(ranking.ranks)) != ranking.pairs:
+            yield f"ranking {ranking.pk}: it does not order the responses of its lineup"
+
+
+def _a_lineup_is_about_one_prompt() -> Iterator[str]:
+    fits = Q(lineup__prompt=F("response__prompt"), lineup__split=F("lineup__prompt__split"))
+    for pk in LineupAnswer.objects.exclude(pk__in=LineupAnswer.objects.filter(fits).values("pk")).values_list(
+        "lineup", flat=True
+    ):
+        yield f"lineup {pk}: its responses or its split are not its prompt's"
 
 
 def _one_decision_of_a_slot_stands() -> Iterator[str]:
-    for model in (Judgment, Rating):
+    for model in (Judgment, Rating, Ranking):
         stands = model._default_manager.filter(superseded_at__isnull=True, slot__isnull=False)
         for row in stands.values("slot").annotate(count=Count("pk")).filter(count__gt=1).order_by():
             yield f"slot {row['slot']} has {row['count']} {model._meta.verbose_name_plural} that stand"
@@ -105,6 +142,8 @@ RULES: list[Callable[[], Iterator[str]]] = [
     _one_decision_of_a_slot_stands,
     _an_edit_is_its_annotators,
     _a_comparison_is_about_one_prompt,
+    _a_ranking_orders_what_was_shown,
+    _a_lineup_is_about_one_prompt,
     _an_import_adds_up,
     _a_project_has_an_owner,
     _the_audit_log_is_guarded,

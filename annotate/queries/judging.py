@@ -3,12 +3,22 @@
 from dataclasses import dataclass
 from statistics import median
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 
 from annotate import assign
-from annotate.models import Guideline, GuidelineAcknowledgement, Judgment, Project, Rating, Slot, User
+from annotate.models import Guideline, GuidelineAcknowledgement, Judgment, Project, Ranking, Rating, Slot, User
 from annotate.queries.projects import midnight
 from annotate.records import Message
+
+LETTERS = "ABCDEF"
+
+# What a slot of each kind is about, and what it is decided by.
+SUBJECTS: dict[str, str] = {Slot.Kind.PAIR: "comparison", Slot.Kind.THUMB: "response", Slot.Kind.RANKING: "lineup"}
+DECISIONS: dict[str, type[Judgment] | type[Rating] | type[Ranking]] = {
+    Slot.Kind.PAIR: Judgment,
+    Slot.Kind.THUMB: Rating,
+    Slot.Kind.RANKING: Ranking,
+}
 
 
 def open_slots(project: Project, kind: str, *, round_number: int | None = None) -> int:
@@ -21,9 +31,9 @@ def open_slots(project: Project, kind: str, *, round_number: int | None = None) 
     rows = Slot.objects.filter(project=project, kind=kind, state=Slot.State.OPEN, only_for__isnull=True)
     rows = rows.filter(only_for_group__isnull=True)
     if round_number is not None:
-        rows = rows.filter(Q(comparison__round=round_number) | Q(response__round=round_number))
+        rows = rows.filter(**{f"{SUBJECTS[kind]}__round": round_number})
     total = rows.count()
-    siblings = "comparison__slots__annotator" if kind == Slot.Kind.PAIR else "response__slots__annotator"
+    siblings = f"{SUBJECTS[kind]}__slots__annotator"
     refused = (
         rows.filter(**{f"{siblings}__isnull": False})
         .order_by()
@@ -64,6 +74,29 @@ class AnswerToRate:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One answer of a ranking: the letter it goes by, and the rank that it has so far."""
+
+    letter: str
+    number: int
+    text: str
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineupToRank:
+    """What an annotator sees of a slot for a ranking: the answers by letter, in the order that its lease has drawn."""
+
+    slot: Slot
+    conversation: Conversation
+    places: list[Place]
+
+    @property
+    def ranks(self) -> range:
+        return range(1, len(self.places) + 1)
+
+
 def conversation(messages: list[Message]) -> Conversation:
     """Splits a prompt's messages (perhaps a system message, then turns that end with the user's) for display."""
     system = messages[0]["content"] if messages[0]["role"] == "system" else ""
@@ -88,12 +121,25 @@ def answer_to_rate(slot: Slot) -> AnswerToRate:
     return AnswerToRate(slot, conversation(response.prompt.messages), response.text)
 
 
+def lineup_to_rank(slot: Slot) -> LineupToRank:
+    """The answers of the lineup as the slot shows them."""
+    if slot.lineup is None:
+        raise ValueError(f"slot {slot.pk} is for no lineup")
+    texts = {response.pk: response.text for response in slot.lineup.responses.all()}
+    shown = assign.shown_order(texts, slot.order_seed)
+    places = [Place(LETTERS[number], number + 1, texts[pk]) for number, pk in enumerate(shown)]
+    return LineupToRank(slot, conversation(slot.lineup.prompt.messages), places)
+
+
 def decided_today(*, annotator: User, project: Project, kind: str) -> int:
-    """How many judgments (or ratings) the annotator made in the project since midnight, in the site's time zone."""
-    model = Judgment if kind == Slot.Kind.PAIR else Rating
-    return model.objects.filter(
-        annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
-    ).count()
+    """How many decisions of the kind the annotator made in the project since midnight, in the site's time zone."""
+    return (
+        DECISIONS[kind]
+        ._default_manager.filter(
+            annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
+        )
+        .count()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +156,7 @@ class Pace:
 
 def pace_today(*, annotator: User, project: Project, kind: str) -> Pace:
     """Of the annotator's decisions since midnight that stand. For their own eyes: nobody is compared."""
-    model = Judgment if kind == Slot.Kind.PAIR else Rating
-    today = model.objects.filter(
+    today = DECISIONS[kind]._default_manager.filter(
         annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
     )
     times = list(today.values_list("active_ms", flat=True))
@@ -130,8 +175,12 @@ def unread_guideline(project: Project, user: User) -> Guideline | None:
 
 def own_decisions(
     *, annotator: User, project: Project, kind: str, superseded: bool = False
-) -> "QuerySet[Judgment] | QuerySet[Rating]":
+) -> "QuerySet[Judgment] | QuerySet[Rating] | QuerySet[Ranking]":
     """What the annotator said in the project, newest first, with what was asked; perhaps also what they changed."""
+    if kind == Slot.Kind.RANKING:
+        ranked = Ranking.objects.select_related("slot", "lineup__prompt").prefetch_related("lineup__responses")
+        ordered = ranked.filter(annotator=annotator, project=project).order_by("-id")
+        return ordered if superseded else ordered.filter(superseded_at__isnull=True)
     if kind == Slot.Kind.PAIR:
         decisions = Judgment.objects.select_related(
             "slot", "comparison__prompt", "comparison__first", "comparison__second", "edited"

@@ -4,14 +4,14 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Invite, Judgment, Membership, Project, Rating
+from annotate.models import Invite, Judgment, Membership, Project, Ranking, Rating
 
 
 def members_of(project: Project) -> QuerySet[Membership]:
-    """The members with ``judgments`` and ``ratings``: how many of each they made that still count."""
+    """The members with ``judgments`` (rankings among them) and ``ratings``: how many they made that still count."""
     return (
         project.memberships.select_related("user", "paused_by")
-        .annotate(judgments=_made_by_member(Judgment), ratings=_made_by_member(Rating))
+        .annotate(judgments=_made_by_member(Judgment) + _made_by_member(Ranking), ratings=_made_by_member(Rating))
         .order_by("user__username")
     )
 
@@ -25,7 +25,7 @@ def open_invites(project: Project) -> list[Invite]:
     )
 
 
-def _made_by_member(model: type[Judgment] | type[Rating]) -> Coalesce:
+def _made_by_member(model: type[Judgment] | type[Rating] | type[Ranking]) -> Coalesce:
     # A subquery each: joining both tables would multiply one count by the other.
     made = (
         model._default_manager.filter(project=OuterRef("project"), annotator=OuterRef("user"))

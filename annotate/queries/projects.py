@@ -8,7 +8,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from annotate.models import Choice, Guideline, Judgment, Membership, Project, Rating, Slot, Thumb, User
+from annotate.models import Choice, Guideline, Judgment, Membership, Project, Ranking, Rating, Slot, Thumb, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class ProjectCard:
     membership: Membership
     open_pairs: int
     open_thumbs: int
+    open_rankings: int
     done_today: int
 
     @property
@@ -26,9 +27,8 @@ class ProjectCard:
 
     @property
     def open_work(self) -> int:
-        return (self.open_pairs if self.project.asks_pairs else 0) + (
-            self.open_thumbs if self.project.asks_thumbs else 0
-        )
+        waiting = {"pair": self.open_pairs, "thumb": self.open_thumbs, "ranking": self.open_rankings}
+        return sum(waiting[kind] for kind in self.project.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def cards_for(user: User) -> list[ProjectCard]:
         .order_by()
     }
     done: dict[int, int] = {}
-    for made in (user.judgments, user.ratings):
+    for made in (user.judgments, user.ratings, user.rankings):
         today = made.filter(created_at__gte=midnight(), project__in=projects)
         for row in today.values("project").annotate(count=Count("pk")).order_by():
             done[row["project"]] = done.get(row["project"], 0) + row["count"]
@@ -80,6 +80,7 @@ def cards_for(user: User) -> list[ProjectCard]:
             membership=membership,
             open_pairs=waiting.get((membership.project_id, Slot.Kind.PAIR), 0),
             open_thumbs=waiting.get((membership.project_id, Slot.Kind.THUMB), 0),
+            open_rankings=waiting.get((membership.project_id, Slot.Kind.RANKING), 0),
             done_today=done.get(membership.project_id, 0),
         )
         for membership in memberships
@@ -95,18 +96,14 @@ def claimable_slots(user: User) -> QuerySet[Slot]:
     )
 
 
-def waiting_in(project: Project, user: User) -> tuple[int, int]:
-    """How many pairs and thumbs of the project wait to be given out to everybody or to this person."""
-    counts = (
-        claimable_slots(user)
-        .filter(project=project)
-        .aggregate(pairs=Count("pk", filter=Q(kind=Slot.Kind.PAIR)), thumbs=Count("pk", filter=Q(kind=Slot.Kind.THUMB)))
-    )
-    return counts["pairs"], counts["thumbs"]
+def waiting_in(project: Project, user: User) -> dict[str, int]:
+    """How many slots of each kind wait to be given out to everybody or to this person."""
+    counts = claimable_slots(user).filter(project=project).order_by().values_list("kind").annotate(Count("pk"))
+    return dict.fromkeys(Slot.Kind.values, 0) | dict(counts)
 
 
 def decision_counts(project: Project, *, annotator: User | None = None) -> Counts:
-    """Judgments and ratings of the project, or of one person in it, in all and today."""
+    """Judgments, ratings and rankings of the project, or of one person in it, in all and today."""
     total = today = 0
     for rows in _counting(project):
         mine = rows if annotator is None else rows.filter(annotator=annotator)
@@ -118,7 +115,7 @@ def decision_counts(project: Project, *, annotator: User | None = None) -> Count
 
 def distributions(project: Project) -> Distributions:
     """How often each choice and each thumb was given; empty lists where there is nothing yet."""
-    judgments, ratings = _counting(project)
+    judgments, ratings, _ = _counting(project)
     return Distributions(
         choices=_shares(dict(judgments.order_by().values_list("choice").annotate(Count("pk"))), Choice.choices),
         thumbs=_shares(dict(ratings.order_by().values_list("value").annotate(Count("pk"))), Thumb.choices),
@@ -143,9 +140,13 @@ def midnight(now: datetime | None = None) -> datetime:
     return timezone.make_aware(datetime(today.year, today.month, today.day))  # noqa: DTZ001  (made aware at once)
 
 
-def _counting(project: Project) -> tuple[QuerySet[Judgment], QuerySet[Rating]]:
+def _counting(project: Project) -> tuple[QuerySet[Judgment], QuerySet[Rating], QuerySet[Ranking]]:
     current = {"superseded_at__isnull": True, "retracted_at__isnull": True}
-    return project.judgments.filter(**current), project.ratings.filter(**current)
+    return (
+        project.judgments.filter(**current),
+        project.ratings.filter(**current),
+        project.rankings.filter(**current),
+    )
 
 
 def _shares(counts: dict[str, int], labels: Sequence[tuple[str, str | Promise]]) -> list[Share]:

@@ -5,14 +5,14 @@ from typing import TypeVar
 
 from django.db.models import QuerySet
 
-from annotate.models import Author, Judgment, Project, Rating, Response
-from annotate.records import Answer, JudgmentRecord, RatingRecord
+from annotate.models import Author, Judgment, Project, Ranking, Rating, Response
+from annotate.records import Answer, JudgmentRecord, RankingRecord, RatingRecord
 
 # A page of judgments holds its prompts and answers too, so this bounds memory as well as the time a read lock is held:
 # SQLite's rollback journal keeps writers out for as long as one SELECT is being read.
 CHUNK = 200
 
-_Decision = TypeVar("_Decision", Judgment, Rating)
+_Decision = TypeVar("_Decision", Judgment, Rating, Ranking)
 
 
 def judgment_records(
@@ -74,6 +74,32 @@ def rating_records(
         rows = rows.exclude(value="skip")
     for rating in _in_chunks(_active(rows, include_inactive), ids=rating_ids, since_id=since_id):
         yield _rating_record(rating)
+
+
+def ranking_records(
+    project: Project,
+    *,
+    ranking_ids: Iterable[int] | None = None,
+    since_id: int | None = None,
+    splits: Iterable[str] | None = None,
+    rounds: Iterable[int] | None = None,
+    include_skips: bool = True,
+    include_inactive: bool = False,
+) -> Iterator[RankingRecord]:
+    """The project's rankings in order of id; arguments as in ``judgment_records``."""
+    rows = (
+        Ranking.objects.filter(project=project)
+        .select_related("annotator", "guideline", "retraction", "lineup__prompt")
+        .prefetch_related("lineup__responses__author__user")
+    )
+    if splits is not None:
+        rows = rows.filter(lineup__split__in=list(splits))
+    if rounds is not None:
+        rows = rows.filter(lineup__round__in=list(rounds))
+    if not include_skips:
+        rows = rows.exclude(value="skip")
+    for ranking in _in_chunks(_active(rows, include_inactive), ids=ranking_ids, since_id=since_id):
+        yield _ranking_record(ranking)
 
 
 def _active(rows: QuerySet[_Decision], include_inactive: bool) -> QuerySet[_Decision]:
@@ -171,4 +197,35 @@ def _rating_record(rating: Rating) -> RatingRecord:
         retracted_at=rating.retracted_at,
         retraction=rating.retraction_id,
         retraction_reason=rating.retraction.reason if rating.retraction else "",
+    )
+
+
+def _ranking_record(ranking: Ranking) -> RankingRecord:
+    lineup = ranking.lineup
+    answers = {response.pk: response for response in lineup.responses.all()}
+    return RankingRecord(
+        id=ranking.pk,
+        client_id=str(ranking.client_id),
+        project=ranking.project_id,
+        lineup=lineup.pk,
+        prompt=lineup.prompt_id,
+        prompt_sha256=lineup.prompt.sha256,
+        split=lineup.split,
+        messages=lineup.prompt.messages,
+        answers=[answer_of(answers[pk]) for pk in ranking.shown],
+        ranks=ranking.ranks,
+        value=ranking.value,
+        skip_reason=ranking.skip_reason,
+        rationale=ranking.rationale,
+        tags=ranking.tags,
+        annotator=ranking.annotator.pseudonym,
+        guideline_version=ranking.guideline.version if ranking.guideline else None,
+        round=lineup.round,
+        active_seconds=None if ranking.active_ms is None else ranking.active_ms / 1000,
+        shown_at=ranking.shown_at,
+        created_at=ranking.created_at,
+        superseded_at=ranking.superseded_at,
+        retracted_at=ranking.retracted_at,
+        retraction=ranking.retraction_id,
+        retraction_reason=ranking.retraction.reason if ranking.retraction else "",
     )

@@ -18,6 +18,7 @@ from annotate.models import (
     AnnotatorGroup,
     Assignment,
     Comparison,
+    LineupAnswer,
     Membership,
     Project,
     PromptImport,
@@ -25,12 +26,15 @@ from annotate.models import (
     Slot,
     User,
 )
+from annotate.queries.judging import SUBJECTS
 from annotate.services.audit import record_deed
 
 # Beyond it the numbers mean nothing more, and a column of two bytes holds them.
 HIGHEST_PRIORITY = 1000
 
-_ORDINARY = Q(kind=Slot.Kind.THUMB) | Q(comparison__purpose__in=[Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL])
+_ORDINARY = Q(kind__in=[Slot.Kind.THUMB, Slot.Kind.RANKING]) | Q(
+    comparison__purpose__in=[Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL]
+)
 
 
 class NothingToAssignError(ValueError):
@@ -73,7 +77,7 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def selected(project: Project, selection: Selection) -> QuerySet[Slot]:
     """The project's slots of the selection, checks left out, in any state."""
-    about = "comparison" if selection.kind == Slot.Kind.PAIR else "response"
+    about = SUBJECTS[selection.kind]
     slots = Slot.objects.filter(_ORDINARY, project=project, kind=selection.kind)
     wanted: dict[str, Any] = {
         f"{about}__round": selection.round,
@@ -188,30 +192,26 @@ def _open_to_everybody(slots: QuerySet[Slot]) -> int:
     return slots.filter(state__in=Slot.ACTIVE).update(only_for=None, only_for_group=None, assignment=None)
 
 
-def _subject(kind: str) -> str:
-    return "comparison" if kind == Slot.Kind.PAIR else "response"
-
-
 def _open(project: Project, selection: Selection) -> QuerySet[Slot]:
     return selected(project, selection).filter(_everybodys(), state=Slot.State.OPEN)
 
 
 def _for_person(project: Project, selection: Selection, person: User) -> QuerySet[Slot, Any]:
-    about = _subject(selection.kind)
+    about = SUBJECTS[selection.kind]
     asked = Slot.objects.filter(Q(annotator=person) | Q(only_for=person), **{about: OuterRef(about)})
     written = Response.objects.filter(author__user=person)
-    own = (
-        written.filter(Q(pk=OuterRef("comparison__first")) | Q(pk=OuterRef("comparison__second")))
-        if selection.kind == Slot.Kind.PAIR
-        else written.filter(pk=OuterRef("response"))
-    )
+    own = {
+        Slot.Kind.PAIR: written.filter(Q(pk=OuterRef("comparison__first")) | Q(pk=OuterRef("comparison__second"))),
+        Slot.Kind.THUMB: written.filter(pk=OuterRef("response")),
+        Slot.Kind.RANKING: LineupAnswer.objects.filter(lineup=OuterRef("lineup"), response__author__user=person),
+    }[Slot.Kind(selection.kind)]
     free = _open(project, selection).filter(~Exists(asked), ~Exists(own))
     picked: QuerySet[Slot, Any] = free.order_by().values(about).annotate(pick=Min("pk")).order_by("pick").values("pick")
     return picked
 
 
 def _for_group(project: Project, selection: Selection, group: AnnotatorGroup) -> QuerySet[Slot, Any]:
-    about = _subject(selection.kind)
+    about = SUBJECTS[selection.kind]
     members = Membership.objects.filter(group=group)
     asked = (
         Slot.objects.filter(

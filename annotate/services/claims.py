@@ -16,6 +16,7 @@ from django.db.models import Field, Model, QuerySet
 
 from annotate import assign
 from annotate.models import Comparison, Project, Prompt, Response, Slot, User
+from annotate.queries.judging import SUBJECTS
 from annotate.services.checks import slip_in_check
 
 _M = TypeVar("_M", bound=Model)
@@ -23,13 +24,13 @@ _M = TypeVar("_M", bound=Model)
 # When somebody's other tab took the same comparison at the same moment, look again so often.
 LOOKS = 5
 
-# What a slot of the kind is about: nobody is asked twice about the same, whatever slot it comes in.
-_SUBJECTS = {Slot.Kind.PAIR: "comparison_id", Slot.Kind.THUMB: "response_id"}
 # The responses that a slot of the kind shows, none of which may be the annotator's own.
 _SHOWN = {
     Slot.Kind.PAIR: "JOIN annotate_comparison shown ON shown.id = slot.comparison_id "
     "AND response.id IN (shown.first_id, shown.second_id)",
     Slot.Kind.THUMB: "AND response.id = slot.response_id",
+    Slot.Kind.RANKING: "JOIN annotate_lineupanswer shown ON shown.lineup_id = slot.lineup_id "
+    "AND response.id = shown.response_id",
 }
 # Whose a slot is, best first: this person's, their group's, everybody's. With `state` they are the conditions of the
 # partial indexes `slot_targeted`, `slot_of_group` and `slot_queue`, word for word where SQLite wants that: it uses a
@@ -59,7 +60,7 @@ SELECT id FROM (
 _TAKE = """
 UPDATE annotate_slot
 SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s, shown_at = %(now)s,
-    submit_id = %(submit_id)s, swapped = COALESCE(
+    submit_id = %(submit_id)s, order_seed = %(order_seed)s, swapped = COALESCE(
         (SELECT NOT earlier.swapped FROM annotate_comparison again JOIN annotate_judgment earlier
          ON earlier.id = again.original_id WHERE again.id = annotate_slot.comparison_id), %(swapped)s)
 WHERE id = ({best} LIMIT 1)
@@ -72,7 +73,8 @@ JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = %s
 """
 # The guideline under which it was judged is the one that stood when it was shown.
 _SHOWN_SLOT = """
-SELECT slot.comparison_id, slot.response_id, slot.swapped, slot.shown_at, pair.first_id, pair.second_id,
+SELECT slot.comparison_id, slot.response_id, slot.lineup_id, slot.swapped, slot.order_seed, slot.shown_at,
+    pair.first_id, pair.second_id,
     (SELECT guideline.id FROM annotate_guideline guideline
      WHERE guideline.project_id = slot.project_id AND guideline.created_at <= COALESCE(slot.shown_at, %s)
      ORDER BY guideline.version DESC LIMIT 1)
@@ -117,7 +119,14 @@ def take_next(*, project: Project, annotator: User, kind: str, now: datetime, rn
 
 
 def take_statement(
-    *, project: Project, annotator: User, kind: str, now: datetime, submit_id: uuid.UUID, swapped: bool
+    *,
+    project: Project,
+    annotator: User,
+    kind: str,
+    now: datetime,
+    submit_id: uuid.UUID,
+    swapped: bool,
+    order_seed: int = 0,
 ) -> tuple[str, dict[str, Any]]:
     """The statement that takes the best slot, and its parameters as the database wants them."""
     kind = Slot.Kind(kind)
@@ -127,7 +136,7 @@ def take_statement(
     if not project.assigns_to_groups:
         del whose["of_group"]
     best = " UNION ALL ".join(
-        _BEST.format(whose=condition, name=name, subject=_SUBJECTS[kind], shown=_SHOWN[kind], lock=lock)
+        _BEST.format(whose=condition, name=name, subject=f"{SUBJECTS[kind]}_id", shown=_SHOWN[kind], lock=lock)
         for name, condition in whose.items()
     )
     values = {
@@ -138,6 +147,7 @@ def take_statement(
         "until": _value("lease_until", now + timedelta(minutes=project.lease_minutes)),
         "submit_id": _value("submit_id", submit_id),
         "swapped": swapped,
+        "order_seed": order_seed,
     }
     return _TAKE.format(best=best), values
 
@@ -145,7 +155,13 @@ def take_statement(
 def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
     submit_id = uuid.uuid4()
     sql, values = take_statement(
-        project=project, annotator=annotator, kind=kind, now=now, submit_id=submit_id, swapped=assign.draw_swapped(rng)
+        project=project,
+        annotator=annotator,
+        kind=kind,
+        now=now,
+        submit_id=submit_id,
+        swapped=assign.draw_swapped(rng),
+        order_seed=assign.draw_order(rng) if kind == Slot.Kind.RANKING else 0,
     )
     row = None
     for look in range(LOOKS):
@@ -189,7 +205,7 @@ def shown_slot(*, project: Project, kind: str, slot_id: int, now: datetime) -> t
         row = cursor.fetchone()
     if row is None:
         return None
-    comparison_id, response_id, swapped, shown_at, first_id, second_id, guideline_id = row
+    comparison_id, response_id, lineup_id, swapped, order_seed, shown_at, first_id, second_id, guideline_id = row
     slot = _loaded(
         Slot,
         id=slot_id,
@@ -197,7 +213,9 @@ def shown_slot(*, project: Project, kind: str, slot_id: int, now: datetime) -> t
         kind=kind,
         comparison_id=comparison_id,
         response_id=response_id,
+        lineup_id=lineup_id,
         swapped=bool(swapped),
+        order_seed=order_seed,
         shown_at=_time(shown_at),
     )
     if comparison_id is not None:

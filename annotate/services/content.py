@@ -161,15 +161,17 @@ def form_comparisons(
         Slot.objects.bulk_create(
             Slot(project=project, kind=Slot.Kind.PAIR, comparison=comparison)
             for comparison in comparisons
-            for _ in range(project.overlap if _is_shared(project, rng) else 1)
+            for _ in range(people_wanted(project, rng))
         )
         made += len(comparisons)
     return made
 
 
-def _is_shared(project: Project, rng: random.Random) -> bool:
+def people_wanted(project: Project, rng: random.Random) -> int:
+    """How many people shall decide a new item: the project's overlap for a share of them drawn by ``rng``, else one."""
     # No draw where nothing is to be decided, so that the share of a project without overlap costs no randomness.
-    return project.overlap > 1 and rng.random() * 100 < project.overlap_percent
+    shared = project.overlap > 1 and rng.random() * 100 < project.overlap_percent
+    return project.overlap if shared else 1
 
 
 @transaction.atomic

@@ -10,25 +10,22 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 
-from annotate.models import Guideline, Judgment, Project, Rating, Slot, User
+from annotate.models import Guideline, Judgment, Project, Ranking, Rating, Slot, User
+from annotate.queries.judging import DECISIONS
 from annotate.services.judging import Conflict, Gone, Saved, Why, judgment_values, rating_values
+from annotate.services.rankings import ranking_values
 from annotate.services.requeue import is_skip, put_back, take_back
 
 # After a day it is no slip of the finger any more; the history is there for changing one's mind.
 UNDO_WITHIN = timedelta(days=1)
 
-_D = TypeVar("_D", Judgment, Rating)
+_D = TypeVar("_D", Judgment, Rating, Ranking)
 
 
-def model_of(kind: str) -> type[Judgment] | type[Rating]:
-    """What a slot of the kind is decided by."""
-    return Judgment if kind == Slot.Kind.PAIR else Rating
-
-
-def last_decision(*, project: Project, annotator: User, kind: str, now: datetime) -> Judgment | Rating | None:
+def last_decision(*, project: Project, annotator: User, kind: str, now: datetime) -> Judgment | Rating | Ranking | None:
     """The annotator's newest decision that counts, when it is new enough to be undone."""
     return (
-        model_of(kind)
+        DECISIONS[kind]
         ._default_manager.filter(
             project=project,
             annotator=annotator,
@@ -65,10 +62,10 @@ def undo_last(*, project: Project, annotator: User, kind: str, client_id: uuid.U
     return True
 
 
-def undone(slot: Slot, annotator: User) -> Judgment | Rating | None:
+def undone(slot: Slot, annotator: User) -> Judgment | Rating | Ranking | None:
     """What the annotator had said in the slot before they undid it; None for a slot that is new to them."""
     return (
-        model_of(slot.kind)
+        DECISIONS[slot.kind]
         ._default_manager.filter(slot=slot, annotator=annotator, superseded_at__isnull=False)
         .order_by("-id")
         .first()
@@ -95,16 +92,28 @@ def change_rating(
     return _change(old, client_id=client_id, now=now, values=rating_values(**given))
 
 
+def change_ranking(
+    old: Ranking, *, client_id: uuid.UUID, now: datetime, **given: Any
+) -> Saved[Ranking] | Conflict[Ranking] | Gone:
+    """Orders the answers otherwise, as they were shown. ``given`` as in ``record_ranking``."""
+    return _change(old, client_id=client_id, now=now, values=ranking_values(shown=old.shown, **given))
+
+
+def _subject(old: Judgment | Rating | Ranking) -> dict[str, Any]:
+    """What was asked, and how it was shown."""
+    if isinstance(old, Judgment):
+        return {"comparison_id": old.comparison_id, "swapped": old.swapped}
+    if isinstance(old, Ranking):
+        return {"lineup_id": old.lineup_id, "shown": old.shown}
+    return {"response_id": old.response_id}
+
+
 def _change(
     old: _D, *, client_id: uuid.UUID, now: datetime, values: Mapping[str, Any]
 ) -> Saved[_D] | Conflict[_D] | Gone:
     model = type(old)
     guideline = Guideline.objects.filter(project=old.project_id, created_at__lte=now).only("version").first()
-    subject = (
-        {"comparison_id": old.comparison_id, "swapped": old.swapped}
-        if isinstance(old, Judgment)
-        else {"response_id": old.response_id}
-    )
+    subject = _subject(old)
     try:
         with transaction.atomic():
             # A retraction takes the same lock, so that one of the two sees what the other did.

@@ -8,10 +8,10 @@ from typing import BinaryIO
 
 from annotate.aggregation import EXCLUDED
 from annotate.exports.files import FileFormat, shuffled, write_rows
-from annotate.exports.shapes import Row, What, dpo_rows, judgment_row, kto_rows, rating_row, sft_row
+from annotate.exports.shapes import Row, What, dpo_rows, judgment_row, kto_rows, ranking_row, rating_row, sft_row
 from annotate.models import Aggregation, Project, Prompt, User
 from annotate.queries.aggregated import excluded_judgments, pair_records
-from annotate.queries.records import judgment_records, rating_records
+from annotate.queries.records import judgment_records, ranking_records, rating_records
 from annotate.records import JudgmentRecord, PairRecord
 from annotate.services.audit import record_deed
 
@@ -90,6 +90,14 @@ def _rows(project: Project, what: What, selection: Selection, left_out: Counter[
         return map(judgment_row, judgments)
     if what == "ratings":
         return map(rating_row, ratings)
+    rankings = ranking_records(
+        project,
+        splits=splits,
+        rounds=selection.rounds,
+        include_inactive=selection.include_inactive and what == "rankings",
+    )
+    if what == "rankings":
+        return map(ranking_row, rankings)
     excluded = excluded_judgments(project)
     if what == "sft":
         return _rows_of((EXCLUDED if record.id in excluded else sft_row(record) for record in judgments), left_out)
@@ -100,7 +108,7 @@ def _rows(project: Project, what: What, selection: Selection, left_out: Counter[
     make = dpo_rows if what == "dpo" else kto_rows
     made = (EXCLUDED if record.id in excluded else make(record) for record in judged)
     if what == "dpo":
-        return _rows_of(made, left_out)
+        return _rows_of(chain(made, map(dpo_rows, rankings)), left_out)
     singles = chain(map(kto_rows, ratings), () if selection.ratings_only else made)
     return shuffled(_rows_of(singles, left_out), seed=_SHUFFLE_SEED)
 

@@ -22,6 +22,7 @@ from annotate.models import (
     Comparison,
     Judgment,
     Project,
+    Ranking,
     Rating,
     SkipReason,
     Slot,
@@ -36,7 +37,7 @@ from annotate.services.requeue import put_back
 # More than an hour at one item is not attention to it, whatever a browser says.
 LONGEST_MS = 60 * 60 * 1000
 
-_D = TypeVar("_D", Judgment, Rating)
+_D = TypeVar("_D", Judgment, Rating, Ranking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def record_judgment(
     their own, better version of the answer they prefer. Raises ``ValueError`` for what cannot be: an unknown choice, a
     skip without its reason, a strength without a preference, an edit that is none.
     """
-    _check(choice, Choice.values, skip_reason, strength)
+    check_decision(choice, Choice.values, skip_reason, strength)
     shown = shown_slot(project=project, kind=Slot.Kind.PAIR, slot_id=slot_id, now=now)
     if shown is None:
         return Gone(Why.UNKNOWN)
@@ -101,7 +102,7 @@ def record_judgment(
     comparison = cast(Comparison, slot.comparison)
     # Only a written answer needs a transaction around both: it must not stay when its judgment is refused.
     with transaction.atomic() if edited else nullcontext():
-        outcome = _record(
+        outcome = record_decision(
             Judgment,
             slot=slot,
             guideline_id=guideline_id,
@@ -142,12 +143,12 @@ def record_rating(
     now: datetime,
 ) -> Saved[Rating] | Conflict[Rating] | Gone:
     """Saves a thumb on the response in the slot, exactly once; all else as in ``record_judgment``."""
-    _check(value, Thumb.values, skip_reason)
+    check_decision(value, Thumb.values, skip_reason)
     shown = shown_slot(project=project, kind=Slot.Kind.THUMB, slot_id=slot_id, now=now)
     if shown is None:
         return Gone(Why.UNKNOWN)
     slot, guideline_id = shown
-    return _record(
+    return record_decision(
         Rating,
         slot=slot,
         guideline_id=guideline_id,
@@ -177,7 +178,7 @@ def judgment_values(
 
     With ``edited`` it stores what was written: call it inside the transaction that saves the rest.
     """
-    _check(choice, Choice.values, skip_reason, strength)
+    check_decision(choice, Choice.values, skip_reason, strength)
     left, right = assign.sides(comparison.first_id, comparison.second_id, swapped=swapped)
     written = (
         keep_edit(
@@ -206,7 +207,7 @@ def rating_values(
     *, value: str, skip_reason: str = "", rationale: str = "", tags: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The columns of what was said of a single answer. Raises ``ValueError`` as ``record_rating``."""
-    _check(value, Thumb.values, skip_reason)
+    check_decision(value, Thumb.values, skip_reason)
     return {
         "value": value,
         "skip_reason": skip_reason,
@@ -215,7 +216,7 @@ def rating_values(
     }
 
 
-def _check(decision: str, known: Sequence[str], skip_reason: str, strength: int | None = None) -> None:
+def check_decision(decision: str, known: Sequence[str], skip_reason: str, strength: int | None = None) -> None:
     if decision not in known:
         raise ValueError(f"{decision!r} is no decision; give one of {', '.join(known)}")
     if (decision == "skip") != bool(skip_reason) or (skip_reason and skip_reason not in SkipReason.values):
@@ -224,7 +225,7 @@ def _check(decision: str, known: Sequence[str], skip_reason: str, strength: int 
         raise ValueError("strength is 1, 2 or 3, and only beside A or B")
 
 
-def _record(
+def record_decision(
     model: type[_D],
     *,
     slot: Slot,

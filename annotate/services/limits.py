@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 
-from annotate.models import Choice, Comparison, Judgment, Membership, Project, Rating, User
+from annotate.models import Choice, Comparison, Judgment, Membership, Project, Ranking, Rating, User
 from annotate.queries.projects import midnight
 from annotate.queries.quality import label_of
 from annotate.said import Said
@@ -18,7 +18,7 @@ WINDOW = 200
 
 
 def quota_left(membership: Membership, now: datetime) -> int | None:
-    """How many judgments and ratings the member may still make today; None when there is no quota. Never negative.
+    """How many decisions the member may still make today; None when there is no quota. Never negative.
 
     An edited decision counts once. A retracted one counts: it was made.
     """
@@ -31,7 +31,7 @@ def quota_left(membership: Membership, now: datetime) -> int | None:
             created_at__gte=midnight(now),
             superseded_at__isnull=True,
         ).count()
-        for model in (Judgment, Rating)
+        for model in (Judgment, Rating, Ranking)
     )
     return max(0, membership.daily_quota - made)
 

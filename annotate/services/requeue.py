@@ -13,16 +13,20 @@ from annotate.models import (
     Choice,
     Comparison,
     Judgment,
+    Lineup,
     Membership,
     Project,
     Prompt,
     PromptReport,
+    Ranked,
+    Ranking,
     Rating,
     Response,
     SkipReason,
     Slot,
     Thumb,
 )
+from annotate.queries.judging import SUBJECTS
 
 # What another person may well be able to answer. The other reasons are about the item: nobody else is asked to look at
 # something broken or upsetting before a reviewer has.
@@ -32,13 +36,13 @@ ASK_ANOTHER = frozenset({SkipReason.UNCLEAR, SkipReason.EXPERTISE, SkipReason.LA
 _SHARED = (Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL)
 
 
-def is_skip(decision: Judgment | Rating) -> bool:
+def is_skip(decision: Judgment | Rating | Ranking) -> bool:
     """Did the person pass, rather than decide?"""
-    return decision.choice == Choice.SKIP if isinstance(decision, Judgment) else decision.value == Thumb.SKIP
+    return decision.choice == Choice.SKIP if isinstance(decision, Judgment) else decision.value == "skip"
 
 
 @transaction.atomic
-def put_back(decision: Judgment | Rating) -> Slot | None:
+def put_back(decision: Judgment | Rating | Ranking) -> Slot | None:
     """Asks somebody else instead of who skipped; call it in the transaction that saves the skip.
 
     None when nobody else is asked: a check, a reason that another person does not help with, or as many skips as
@@ -63,6 +67,7 @@ def put_back(decision: Judgment | Rating) -> Slot | None:
             "kind": slot.kind,
             "comparison_id": slot.comparison_id,
             "response_id": slot.response_id,
+            "lineup_id": slot.lineup_id,
             "priority": slot.priority,
             **_still_assigned(slot),
             "state": state,
@@ -83,11 +88,15 @@ def take_back(slot_id: int | None) -> bool:
 def ask_again(prompt: Prompt) -> int:
     """Opens what waited for a reviewer to say that the prompt is fit to be judged; returns how many slots."""
     waiting = Slot.objects.filter(
-        Q(comparison__prompt=prompt) | Q(response__prompt=prompt),
+        Q(comparison__prompt=prompt) | Q(response__prompt=prompt) | Q(lineup__prompt=prompt),
         state=Slot.State.WITHDRAWN,
         replaces__state=Slot.State.DONE,
-    ).select_related("comparison", "response__prompt", "replaces")
-    opened = [slot.pk for slot in waiting if _still_skipped(slot) and not _is_over(slot.comparison or slot.response)]
+    ).select_related("comparison", "response__prompt", "lineup", "replaces")
+    opened = [
+        slot.pk
+        for slot in waiting
+        if _still_skipped(slot) and not _is_over(slot.comparison or slot.response or slot.lineup)
+    ]
     return Slot.objects.filter(pk__in=opened, state=Slot.State.WITHDRAWN).update(state=Slot.State.OPEN)
 
 
@@ -95,8 +104,8 @@ def _still_assigned(slot: Slot) -> dict[str, int | None]:
     """A group's item stays the group's while there is a member who was not asked; else, and a person's, everybody's."""
     if slot.only_for_group_id is None:
         return {}
-    about = {"comparison": slot.comparison_id} if slot.comparison_id else {"response": slot.response_id}
-    asked = Slot.objects.filter(**about, annotator__isnull=False).values("annotator")
+    subject = f"{SUBJECTS[slot.kind]}_id"
+    asked = Slot.objects.filter(**{subject: getattr(slot, subject)}, annotator__isnull=False).values("annotator")
     if not Membership.objects.filter(group=slot.only_for_group_id).exclude(user__in=asked).exists():
         return {}
     return {"only_for_group_id": slot.only_for_group_id, "assignment_id": slot.assignment_id}
@@ -107,24 +116,29 @@ def _still_skipped(slot: Slot) -> bool:
     return (
         Judgment.objects.filter(**skipped, choice=Choice.SKIP).exists()
         or Rating.objects.filter(**skipped, value=Thumb.SKIP).exists()
+        or Ranking.objects.filter(**skipped, value=Ranked.SKIP).exists()
     )
 
 
-def _locked_subject(decision: Judgment | Rating) -> Comparison | Response:
+def _locked_subject(decision: Judgment | Rating | Ranking) -> Comparison | Response | Lineup:
     # Two people who skip the same comparison at once count each other's skip. `no_key` lets judgments pass by.
     if isinstance(decision, Judgment):
         return Comparison.objects.select_for_update(no_key=True).get(pk=decision.comparison_id)
+    if isinstance(decision, Ranking):
+        return Lineup.objects.select_for_update(no_key=True).get(pk=decision.lineup_id)
     return Response.objects.select_for_update(no_key=True).get(pk=decision.response_id)
 
 
-def _standing_skips(decision: Judgment | Rating) -> int:
+def _standing_skips(decision: Judgment | Rating | Ranking) -> int:
     standing: dict[str, datetime | bool | None] = {"superseded_at__isnull": True, "retracted_at__isnull": True}
     if isinstance(decision, Judgment):
         return Judgment.objects.filter(comparison=decision.comparison_id, choice=Choice.SKIP, **standing).count()
+    if isinstance(decision, Ranking):
+        return Ranking.objects.filter(lineup=decision.lineup_id, value=Ranked.SKIP, **standing).count()
     return Rating.objects.filter(response=decision.response_id, value=Thumb.SKIP, **standing).count()
 
 
-def _is_over(subject: Comparison | Response | None) -> bool:
+def _is_over(subject: Comparison | Response | Lineup | None) -> bool:
     """Is it asked no more: has a newer round begun, or does the prompt stand reported or withdrawn?"""
     if subject is None:
         return True
@@ -137,5 +151,7 @@ def _is_over(subject: Comparison | Response | None) -> bool:
         collected = {"project": subject.project_id, "purpose": Comparison.Purpose.COLLECT}
         newer = Comparison.objects.filter(round__gt=subject.round, **collected)
         return subject.purpose == Comparison.Purpose.COLLECT and newer.exists()
+    if isinstance(subject, Lineup):
+        return Lineup.objects.filter(project=subject.project_id, round__gt=subject.round).exists()
     rounds = Response.objects.filter(author__project=subject.author.project_id, round__isnull=False)
     return (rounds.order_by("-pk").values_list("round", flat=True).first() or 0) > subject.round

@@ -15,6 +15,7 @@ from annotate.models import (
     Project,
     Prompt,
     PromptReport,
+    Ranking,
     Rating,
     Retraction,
     Slot,
@@ -25,7 +26,7 @@ from annotate.services.audit import record_deed
 from annotate.services.content import clean_text
 from annotate.services.requeue import ask_again
 
-_M = TypeVar("_M", Judgment, Rating)
+_M = TypeVar("_M", Judgment, Rating, Ranking)
 
 
 # --- Reports ----------------------------------------------------------------------------------------------------------
@@ -58,7 +59,9 @@ def resolve_reports(*, project: Project, prompt: Prompt, resolution: str, review
     )
     if resolved and resolution == PromptReport.Resolution.WITHDRAWN:
         Slot.objects.filter(
-            Q(comparison__prompt=prompt) | Q(response__prompt=prompt), state__in=Slot.ACTIVE, project=project
+            Q(comparison__prompt=prompt) | Q(response__prompt=prompt) | Q(lineup__prompt=prompt),
+            state__in=Slot.ACTIVE,
+            project=project,
         ).update(state=Slot.State.WITHDRAWN)
     elif resolved:
         ask_again(prompt)
@@ -113,7 +116,7 @@ def retract(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Retraction:
-    """Takes a person's, or a period's, judgments and ratings out of all future training. Raises ``ValueError``.
+    """Takes a person's, or a period's, decisions out of all future training. Raises ``ValueError``.
 
     The rows stay, with what retracted them. Policies that were trained on them are found by their snapshots.
     """
@@ -130,6 +133,7 @@ def retract(
     counts = {
         "judgments": _matching(Judgment.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
         "ratings": _matching(Rating.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
+        "rankings": _matching(Ranking.objects.all(), retraction).update(retracted_at=now, retraction=retraction),
     }
     if not any(counts.values()):
         raise NothingToRetractError(_("Nobody judged anything that matches, or it is retracted already."))
@@ -159,7 +163,7 @@ def reverse_retraction(*, retraction: Retraction, actor: User) -> bool:
     )
     if not won:
         return False
-    for model in (Judgment, Rating):
+    for model in (Judgment, Rating, Ranking):
         model.objects.filter(retraction=retraction).update(retracted_at=None, retraction=None)
     record_deed(
         project=retraction.project, actor=actor, verb="retraction.reversed", subject=f"retraction {retraction.pk}"

@@ -1,6 +1,7 @@
 """One's own decisions, and changing one's mind about them."""
 
 import uuid
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -14,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.models import Judgment, Project, Slot
+from annotate.models import Judgment, Project, Ranking, Rating
 from annotate.queries.judging import own_decisions, pace_today
-from annotate.services.corrections import change_judgment, change_rating
-from annotate.services.judging import Saved
+from annotate.services.corrections import change_judgment, change_ranking, change_rating
+from annotate.services.judging import Conflict, Gone, Saved
 from annotate.services.limits import quota_left
 from annotate.views.judging import PAGES, item_context, refused, respond
 
@@ -62,7 +63,7 @@ def change(request: SignedInRequest, project_id: int, kind: str, decision_id: in
     form = page.form(membership.project, request.POST) if request.method == "POST" else None
     if form is not None and form.is_valid():
         said = {"client_id": form.cleaned_data["client_id"], "now": timezone.now(), **form.given()}
-        outcome = change_judgment(old, **said) if isinstance(old, Judgment) else change_rating(old, **said)
+        outcome = _change(old, **said)
         if isinstance(outcome, Saved):
             messages.success(request, _("Changed. What you had said first is kept, and counts no more."))
             return redirect(here)
@@ -75,6 +76,8 @@ def change(request: SignedInRequest, project_id: int, kind: str, decision_id: in
     slot.submit_id = form.cleaned_data.get("client_id", uuid.uuid4()) if form else uuid.uuid4()
     if isinstance(old, Judgment):
         slot.comparison, slot.swapped = old.comparison, old.swapped
+    elif isinstance(old, Ranking):
+        slot.lineup = old.lineup
     else:
         slot.response = old.response
     context = item_context(page, slot, membership, form=form, before=old)
@@ -86,4 +89,10 @@ def change(request: SignedInRequest, project_id: int, kind: str, decision_id: in
 def _kind_of(project: Project, wanted: str) -> str:
     if wanted in PAGES:
         return wanted
-    return Slot.Kind.PAIR if project.asks_pairs else Slot.Kind.THUMB
+    return project.kinds[0]
+
+
+def _change(old: Judgment | Rating | Ranking, **said: Any) -> Saved[Any] | Conflict[Any] | Gone:
+    if isinstance(old, Judgment):
+        return change_judgment(old, **said)
+    return change_ranking(old, **said) if isinstance(old, Ranking) else change_rating(old, **said)

@@ -1,4 +1,4 @@
-"""The pages on which people judge pairs and rate single answers.
+"""The pages on which people judge pairs, rate single answers, and rank several.
 
 GET leases a slot. That is fine although GET changes nothing elsewhere on the site: it is idempotent (the same slot, the
 same sides, the same submit id, however often), it costs nobody anything (a lease that nobody uses runs out by itself),
@@ -10,8 +10,9 @@ A POST saves the decision and answers with the next item in the same request: a 
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
+from itertools import zip_longest
 from typing import Any, cast
 
 from django.contrib.auth.views import redirect_to_login
@@ -24,9 +25,16 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.forms.judging import DecisionForm, JudgmentForm, RatingForm, ReportForm, UndoForm
-from annotate.models import Judgment, Membership, PromptReport, Rating, SkipReason, Slot
-from annotate.queries.judging import answer_to_rate, decided_today, pair_to_judge, unread_guideline
+from annotate.forms.judging import DecisionForm, JudgmentForm, RankingForm, RatingForm, ReportForm, UndoForm
+from annotate.models import Judgment, Membership, PromptReport, Ranking, Rating, SkipReason, Slot
+from annotate.queries.judging import (
+    LineupToRank,
+    answer_to_rate,
+    decided_today,
+    lineup_to_rank,
+    pair_to_judge,
+    unread_guideline,
+)
 from annotate.queries.projects import newest_guideline
 from annotate.queries.quiz import quiz_due
 from annotate.rendering import render_markdown
@@ -36,6 +44,7 @@ from annotate.services.edits import tidy
 from annotate.services.guidelines import acknowledge_guideline
 from annotate.services.judging import Conflict, Gone, Saved, record_judgment, record_rating
 from annotate.services.limits import apply_limits, quota_left
+from annotate.services.rankings import record_ranking
 from annotate.services.reporting import report_and_skip
 
 logger = logging.getLogger(__name__)
@@ -46,7 +55,7 @@ _RNG = random.SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What differs between the two pages."""
+    """What differs between the pages."""
 
     kind: str
     url_name: str
@@ -78,6 +87,15 @@ PAGES: dict[str, Page] = {
             RatingForm,
             record_rating,
         ),
+        Page(
+            Slot.Kind.RANKING,
+            "annotate:rank",
+            "annotate/rank.html",
+            "annotate/judging/ranking.html",
+            lineup_to_rank,
+            RankingForm,
+            record_ranking,
+        ),
     )
 }
 
@@ -108,9 +126,7 @@ def _signed_in(
 def judge(request: SignedInRequest, project_id: int) -> HttpResponse:
     """Two answers side by side: which one is better?"""
     membership = membership_for(request.user, project_id)
-    if not membership.project.asks_pairs:
-        return redirect("annotate:thumbs", project_id)
-    return _decide(request, membership, PAGES[Slot.Kind.PAIR])
+    return _asked_or_elsewhere(request, membership, Slot.Kind.PAIR)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -119,9 +135,16 @@ def judge(request: SignedInRequest, project_id: int) -> HttpResponse:
 def thumbs(request: SignedInRequest, project_id: int) -> HttpResponse:
     """One answer: is it good or bad?"""
     membership = membership_for(request.user, project_id)
-    if not membership.project.asks_thumbs:
-        return redirect("annotate:judge", project_id)
-    return _decide(request, membership, PAGES[Slot.Kind.THUMB])
+    return _asked_or_elsewhere(request, membership, Slot.Kind.THUMB)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@never_cache
+@_signed_in
+def rank(request: SignedInRequest, project_id: int) -> HttpResponse:
+    """Several answers: in which order, from best to worst?"""
+    membership = membership_for(request.user, project_id)
+    return _asked_or_elsewhere(request, membership, Slot.Kind.RANKING)
 
 
 @require_http_methods(["POST"])
@@ -187,6 +210,13 @@ def report(request: SignedInRequest, project_id: int) -> HttpResponse:
     return _after(request, membership, page, outcome)
 
 
+def _asked_or_elsewhere(request: SignedInRequest, membership: Membership, kind: str) -> HttpResponse:
+    """What the project does not ask leads to what it does."""
+    if kind in membership.project.kinds:
+        return _decide(request, membership, PAGES[kind])
+    return redirect(PAGES[membership.project.kinds[0]].url_name, membership.project_id)
+
+
 def _page_of(request: HttpRequest) -> Page:
     return PAGES.get(request.POST.get("kind", ""), PAGES[Slot.Kind.PAIR])
 
@@ -230,7 +260,7 @@ def _after(
 
 
 def _go_on(
-    request: SignedInRequest, membership: Membership, page: Page, *, last: Judgment | Rating | None = None
+    request: SignedInRequest, membership: Membership, page: Page, *, last: Judgment | Rating | Ranking | None = None
 ) -> HttpResponse:
     if _is_htmx(request):
         return _next(request, membership, page, last=last)
@@ -245,7 +275,7 @@ def refused(
     if isinstance(outcome, Conflict):
         saved = outcome.saved
         context["saved"] = saved
-        context["said"] = saved.get_value_display() if isinstance(saved, Rating) else saved.get_choice_display()
+        context["said"] = saved.get_choice_display() if isinstance(saved, Judgment) else saved.get_value_display()
     else:
         context["why"] = outcome.why.value
     return respond(request, membership, page, context, status=409)
@@ -257,7 +287,7 @@ def _next(
     page: Page,
     *,
     form: DecisionForm | None = None,
-    last: Judgment | Rating | None = None,
+    last: Judgment | Rating | Ranking | None = None,
 ) -> HttpResponse:
     """What to decide next, or why there is nothing; after a form that failed the same item, and why.
 
@@ -298,7 +328,7 @@ def item_context(
     membership: Membership,
     *,
     form: DecisionForm | None = None,
-    before: Judgment | Rating | None = None,
+    before: Judgment | Rating | Ranking | None = None,
 ) -> dict[str, Any]:
     """Everything that the page of one item shows: ``before`` is what the person had said of it, and takes back."""
     asks_why = membership.project.ask_rationale != membership.project.Asking.NO
@@ -307,7 +337,7 @@ def item_context(
         said = before.choice if isinstance(before, Judgment) else before.value
     return {
         "fragment": page.item,
-        "item": page.show(slot),
+        "item": _ranked(page.show(slot), form=form, before=before),
         "skip_reasons": SkipReason.choices,
         "report_reasons": PromptReport.Reason.choices,
         "before": before,
@@ -318,8 +348,26 @@ def item_context(
     } | _improvements(page, slot, membership, form=form, before=before)
 
 
+def _ranked(item: object, *, form: DecisionForm | None, before: Judgment | Rating | Ranking | None) -> object:
+    """A lineup with the ranks that were chosen before; any other item as it is."""
+    if not isinstance(item, LineupToRank):
+        return item
+    ranks: list[int | None] = []
+    if isinstance(form, RankingForm):
+        ranks = form.ranks
+    elif isinstance(before, Ranking):
+        ranks = before.ranks
+    places = [replace(place, rank=rank) for place, rank in zip_longest(item.places, ranks[: len(item.places)])]
+    return replace(item, places=places)
+
+
 def _improvements(
-    page: Page, slot: Slot, membership: Membership, *, form: DecisionForm | None, before: Judgment | Rating | None
+    page: Page,
+    slot: Slot,
+    membership: Membership,
+    *,
+    form: DecisionForm | None,
+    before: Judgment | Rating | Ranking | None,
 ) -> dict[str, Any]:
     """For each answer of a pair the box in which it may be improved, with what was written there so far."""
     if page.kind != Slot.Kind.PAIR or not membership.project.allow_edits:

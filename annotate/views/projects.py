@@ -43,13 +43,11 @@ def project(request: SignedInRequest, project_id: int) -> HttpResponse:
     """The way to the work; for leads also how the project stands, and the panels of the other apps."""
     membership = membership_for(request.user, project_id)
     project = membership.project
-    pairs, thumbs = waiting_in(project, request.user)
     guideline = newest_guideline(project)
     context = {
         "membership": membership,
         "project": project,
-        "pairs": pairs,
-        "thumbs": thumbs,
+        "waiting": waiting_in(project, request.user),
         "mine": decision_counts(project, annotator=request.user),
         "guideline": guideline,
         "guideline_html": render_markdown(guideline.text) if guideline else "",

@@ -140,7 +140,7 @@ def retract(request: SignedInRequest, project_id: int) -> HttpResponse:
         except ValueError as error:
             form.add_error(None, str(error))
         else:
-            counts = {"judgments": made.judgments, "ratings": made.ratings}
+            counts = {"judgments": made.judgments + made.rankings, "ratings": made.ratings}
             messages.success(request, _("Retracted: %(judgments)d judgments and %(ratings)d ratings.") % counts)
             return redirect("annotate:retractions", project_id)
     return render(request, "annotate/retractions.html", _retraction_context(membership, form), status=422)

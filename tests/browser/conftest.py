@@ -49,6 +49,10 @@ class Desk:
     def thumbs(self) -> str:
         return f"/projects/{self.project}/thumbs/"
 
+    @property
+    def rank(self) -> str:
+        return f"/projects/{self.project}/rank/"
+
 
 @dataclass(frozen=True)
 class WebSite:

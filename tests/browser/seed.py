@@ -20,7 +20,7 @@ from annotate.models import Project, Role, Slot, User  # noqa: E402
 from annotate.prompt_files import messages_sha256  # noqa: E402
 from annotate.services.checks import make_gold  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
-from tests.cast import join, make_comparison, make_prompt, make_response, make_user  # noqa: E402
+from tests.cast import join, make_comparison, make_lineup, make_prompt, make_response, make_user  # noqa: E402
 
 GUIDELINE = """\
 Choose the reply that you would rather get as the customer.
@@ -31,7 +31,7 @@ Choose the reply that you would rather get as the customer.
 
 
 def main(wanted: dict[str, object]) -> dict[str, object]:
-    """How many ``pairs``, ``thumbs``, ``gold``; ``items`` are written: {messages, a, b}; ``settings`` the project's."""
+    """How many ``pairs``, ``thumbs``, ``rankings``, ``gold``; ``items`` {messages, a, b}; the ``settings``."""
     mark = uuid.uuid4().hex[:8]
     project = create_project(
         name=str(wanted.get("name", f"Parcel support {mark}")),
@@ -53,6 +53,9 @@ def main(wanted: dict[str, object]) -> dict[str, object]:
             make_response(prompt, f"First answer {number}: I am sorry. I have sent you a new one."),
             make_response(prompt, f"Second answer {number}: we will look into it."),
         )
+    for number in range(int(str(wanted.get("rankings", 0)))):
+        prompt = make_prompt(project, f"Request {number}: which of these would you send?")
+        make_lineup(prompt, *(f"Answer {letter} to {number}: it comes on day {letter}." for letter in "pqrs"))
     for number in range(int(str(wanted.get("thumbs", 0)))):
         response = make_response(make_prompt(project, f"Question {number}: can I send it back?"))
         Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=response)

@@ -85,6 +85,20 @@ def test_no_page_about_accounts_does(site: WebSite, visit: Visit, scheme: str) -
     assert broken + violations(page, "recovery codes") == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_rankings_break_none_either(site: WebSite, visit: Visit, scheme: str) -> None:
+    desk = site.seed(rankings=2, settings={"judging": "ranking"})
+    page = visit(desk, desk.rank, color_scheme=scheme)
+    page.keyboard.press("2")
+    broken = violations(page, desk.rank)
+    for key in ("1", "2", "3", "Enter"):
+        page.keyboard.press(key)
+    page.locator("#undo").wait_for()
+    history = f"/projects/{desk.project}/history/"
+    page.goto(history)
+    assert broken + violations(page, history) == []
+
+
 def violations(page: Page, path: str) -> list[str]:
     found = Axe().run(page, options=RULES).response
     assert len(found["passes"]) > 5, f"{path}: axe-core checked next to nothing"

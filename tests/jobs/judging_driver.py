@@ -22,11 +22,13 @@ django.setup()
 from django.db import connection, connections  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from annotate.models import Choice, Judgment, Project, Slot, User  # noqa: E402
+from annotate.models import Choice, Judgment, Project, Ranking, Response, Slot, User  # noqa: E402
+from annotate.queries.invariants import broken  # noqa: E402
 from annotate.services.claims import claim_slot, take_statement  # noqa: E402
 from annotate.services.content import NewResponse, add_responses, form_comparisons, policy_author  # noqa: E402
-from annotate.services.judging import Conflict, Saved, record_judgment  # noqa: E402
+from annotate.services.judging import Conflict, Gone, Saved, record_judgment  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
+from annotate.services.rankings import form_lineups, record_ranking  # noqa: E402
 from tests.cast import join, make_prompt, make_user  # noqa: E402
 
 
@@ -96,6 +98,92 @@ def same_submit(project: int, people: list[int], times: int) -> dict[str, Any]:
 
         rounds.append({"choices": choices, "outcomes": _in_threads(submit, choices)})
     return {"rounds": rounds}
+
+
+def same_edit(project: int, people: list[int], times: int) -> dict[str, Any]:
+    """As ``same_submit``, with an improved answer: two threads wrote the same, and with every third, one otherwise."""
+    where, who = Project.objects.get(pk=project), User.objects.get(pk=people[0])
+    rounds = []
+    for number in range(times):
+        slot = claim_slot(project=where, annotator=who, kind="pair", now=timezone.now(), rng=random.Random(number))
+        if slot is None:
+            break
+        texts = ["Mine.", "Mine.", "Other." if number % 3 == 0 else "Mine."]
+        start = threading.Barrier(len(texts))
+
+        def submit(text: str, slot: Slot = slot, start: threading.Barrier = start) -> str:
+            start.wait()
+            outcome = record_judgment(
+                project=where, annotator=who, slot_id=slot.pk, client_id=slot.submit_id, choice="A", edited=text,
+                now=timezone.now(),
+            )  # fmt: skip
+            if isinstance(outcome, Saved):
+                return "repeated" if outcome.repeated else "saved"
+            return "conflict" if isinstance(outcome, Conflict) else "gone"
+
+        rounds.append({"texts": texts, "outcomes": _in_threads(submit, texts)})
+    written = Response.objects.filter(author__kind="person", prompt__project=where)
+    edits = Judgment.objects.filter(project=where).values_list("edited_id", flat=True)
+    return {
+        "rounds": rounds,
+        "written": sorted(written.values_list("pk", flat=True)),
+        "edits": sorted(edits),
+        "authors": written.values("author").distinct().count(),
+    }
+
+
+def setup_rankings(annotators: int, prompts: int, overlap: int = 1) -> dict[str, Any]:
+    """A project with one lineup of four answers to each prompt."""
+    project = create_project(
+        name="Rank", created_by=make_user("alice"), guideline_text="Be fast.", judging="ranking", overlap=overlap
+    )
+    people = [make_user(f"annotator{number}") for number in range(annotators)]
+    for person in people:
+        join(project, person)
+    ids = [make_prompt(project).pk for _ in range(prompts)]
+    author = policy_author(project=project, number=0, name="base")
+    texts = ("one", "two", "three", "four")
+    add_responses(author=author, round=1, responses=[NewResponse(pk, text) for pk in ids for text in texts])
+    made = form_lineups(project=project, round=1, prompt_ids=ids, rng=random.Random(1))
+    return {"project": project.pk, "people": [person.pk for person in people], "lineups": made}
+
+
+def rank_all(project: int, people: list[int], seed: int) -> dict[str, Any]:
+    """Each person in two threads, until nothing is left for them; a submit may find that the other thread was first."""
+    start = threading.Barrier(2 * len(people))
+
+    def work(person: int) -> int:
+        where, who = Project.objects.get(pk=project), User.objects.get(pk=person)
+        rng = random.Random(f"{seed} {person} {threading.get_ident()}")
+        saved = 0
+        start.wait()
+        while slot := claim_slot(project=where, annotator=who, kind="ranking", now=timezone.now(), rng=rng):
+            ranks = [rng.randrange(1, 5) for _ in range(4)]
+            outcome = record_ranking(
+                project=where, annotator=who, slot_id=slot.pk, client_id=slot.submit_id, value="ranked", ranks=ranks,
+                now=timezone.now(),
+            )  # fmt: skip
+            if isinstance(outcome, Gone):
+                raise RuntimeError(f"a fresh slot answered {outcome}")
+            saved += isinstance(outcome, Saved) and not outcome.repeated
+        return saved
+
+    return {"saved": _in_threads(work, [*people, *people])}
+
+
+def report_rankings(project: int) -> dict[str, Any]:
+    """What is in the tables in the end."""
+    slots = Slot.objects.filter(project=project)
+    rankings = Ranking.objects.filter(project=project)
+    orders = rankings.values_list("shown", flat=True)
+    return {
+        "states": sorted(slots.values_list("state", flat=True)),
+        "slots": sorted(slots.values_list("pk", flat=True)),
+        "ranked_slots": sorted(rankings.values_list("slot_id", flat=True)),
+        "who_what": sorted(rankings.values_list("lineup_id", "annotator_id")),
+        "broken": list(broken()),
+        "orders": len({tuple(place - min(shown) for place in shown) for shown in orders}),
+    }
 
 
 def late_holders(project: int, people: list[int], times: int) -> dict[str, Any]:
@@ -198,6 +286,10 @@ VERBS = {
     "setup": setup,
     "judge_all": judge_all,
     "same_submit": same_submit,
+    "same_edit": same_edit,
+    "setup_rankings": setup_rankings,
+    "rank_all": rank_all,
+    "report_rankings": report_rankings,
     "late_holders": late_holders,
     "report": report,
     "plan": plan,

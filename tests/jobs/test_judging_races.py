@@ -101,3 +101,35 @@ def test_the_next_slot_is_found_through_the_index_of_what_is_open(database: Data
     assert "SCAN annotate" not in plan, plan
     assert "Sort" not in plan, plan
     assert "TEMP B-TREE" not in plan, plan
+
+
+def test_an_improved_answer_from_three_threads_at_once_is_saved_once_with_its_judgment(database: Database) -> None:
+    made = database.run("setup", annotators=1, prompts=24)
+    found = database.run("same_edit", project=made["project"], people=made["people"], times=24)
+    assert len(found["rounds"]) == 24
+    for entry in found["rounds"]:
+        assert entry["outcomes"].count("saved") == 1
+        winner = entry["texts"][entry["outcomes"].index("saved")]
+        for text, outcome in zip(entry["texts"], entry["outcomes"], strict=True):
+            assert outcome in ({"saved", "repeated"} if text == winner else {"conflict"})
+    # Every written answer belongs to a judgment, and none is left over from a refused one.
+    assert found["written"] == found["edits"]
+    assert (len(found["edits"]), found["authors"]) == (24, 1)
+
+
+@pytest.mark.parametrize("overlap", [1, 2])
+def test_four_people_in_two_tabs_each_rank_every_slot_exactly_once(database: Database, overlap: int) -> None:
+    made = database.run("setup_rankings", annotators=4, prompts=60 // overlap, overlap=overlap)
+    people = made["people"]
+    crews = [
+        database.start("rank_all", project=made["project"], people=people[first : first + 2], seed=first)
+        for first in (0, 2)
+    ]
+    saved = [count for crew in crews for count in database.result(crew)["saved"]]
+    found = database.run("report_rankings", project=made["project"])
+    assert sum(saved) == 60
+    assert found["states"] == ["done"] * 60
+    assert found["ranked_slots"] == found["slots"]
+    assert len({tuple(pair) for pair in found["who_what"]}) == 60
+    assert found["broken"] == []
+    assert found["orders"] > 12  # of 24

@@ -1,12 +1,24 @@
 """Which side left, which pairs: pure functions with a seeded generator."""
 
 import random
+from collections import Counter
 from itertools import combinations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotate.assign import Answer, draw_swapped, form_pairs, sides
+from annotate.assign import (
+    Answer,
+    dense_ranks,
+    draw_order,
+    draw_swapped,
+    form_lineup,
+    form_pairs,
+    shown_order,
+    sides,
+    strict_pairs,
+)
 
 
 def test_each_side_is_as_likely_as_the_other() -> None:
@@ -57,3 +69,54 @@ def test_pairs_are_distinct_ordered_and_never_of_equal_texts(texts: list[str], w
     assert all(first < second and texts[first] != texts[second] for first, second in pairs)
     possible = sum(a != b for a, b in combinations(texts, 2))
     assert len(pairs) == min(wanted, possible)
+
+
+# --- Rankings ---
+
+
+def test_the_order_of_a_lineup_is_its_seeds_whatever_order_it_comes_in() -> None:
+    assert shown_order([4, 9, 2, 7], 11) == shown_order([2, 4, 7, 9], 11)
+    assert sorted(shown_order([4, 9, 2, 7], 11)) == [2, 4, 7, 9]
+    # What a leased page shows must not change when Python does.
+    assert shown_order([1, 2, 3, 4, 5, 6], 1) == [1, 4, 6, 5, 3, 2]
+
+
+def test_every_order_of_a_lineup_is_as_likely() -> None:
+    rng = random.Random(5)
+    seen = Counter(tuple(shown_order([1, 2, 3], draw_order(rng))) for _ in range(6000))
+    assert len(seen) == 6
+    assert all(850 < count < 1150 for count in seen.values())
+
+
+def test_ranks_lose_their_gaps_and_keep_their_ties() -> None:
+    assert dense_ranks([4, 1, 4, 6]) == [2, 1, 2, 3]
+    assert dense_ranks([]) == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "pairs"),
+    [
+        ([1, 2, 3], [(0, 1), (0, 2), (1, 2)]),
+        ([2, 1, 2], [(1, 0), (1, 2)]),
+        ([1, 1, 1], []),
+        ([], []),
+    ],
+)
+def test_each_two_of_different_rank_are_a_pair_the_better_one_first(
+    ranks: list[int], pairs: list[tuple[int, int]]
+) -> None:
+    assert strict_pairs(ranks) == pairs
+
+
+def test_six_answers_in_a_strict_order_are_fifteen_pairs() -> None:
+    assert len(strict_pairs([3, 1, 6, 2, 5, 4])) == 15
+
+
+def test_a_lineup_has_different_texts_that_nobody_was_asked_about() -> None:
+    answers = [Answer(1, "a"), Answer(2, "b"), Answer(3, "a"), Answer(4, "c"), Answer(5, "d"), Answer(6, "e")]
+    rng = random.Random(1)
+    assert form_lineup(answers, ranked=[], size=6, rng=rng) == [1, 2, 4, 5, 6]
+    assert form_lineup(answers, ranked=[6], size=6, rng=rng) == [1, 2, 4, 5]
+    assert len(form_lineup(answers, ranked=[], size=3, rng=rng) or []) == 3
+    assert form_lineup(answers, ranked=[1, 2, 3], size=4, rng=rng) == [4, 5, 6]
+    assert form_lineup(answers, ranked=[1, 2, 3, 4], size=4, rng=rng) is None

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from annotate.exports.files import SCHEMAS, shuffled, write_rows
-from annotate.exports.shapes import LEFT_OUT, What, dpo_rows, judgment_row, kto_rows, rating_row, sft_row
-from annotate.records import Answer, JudgmentRecord, RatingRecord
+from annotate.exports.shapes import LEFT_OUT, What, dpo_rows, judgment_row, kto_rows, ranking_row, rating_row, sft_row
+from annotate.records import Answer, JudgmentRecord, RankingRecord, RatingRecord
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
 PROMPT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Where is it? 🎁\n\u2028"}]
@@ -52,6 +52,16 @@ def rating(value: str = "up", **changes: Any) -> RatingRecord:
     shared = {field.name for field in dataclasses.fields(RatingRecord)}
     values = {key: item for key, item in dataclasses.asdict(judgment()).items() if key in shared}
     return dataclasses.replace(RatingRecord(**values, answer=LEFT, value=value), **changes)
+
+
+THIRD = Answer(id=14, text="Monday.", author="base", author_kind="policy", policy=0, sampling={})
+
+
+def ranking(ranks: list[int], **changes: Any) -> RankingRecord:
+    shared = {field.name for field in dataclasses.fields(RankingRecord)}
+    values = {key: item for key, item in dataclasses.asdict(judgment()).items() if key in shared}
+    about = {"lineup": 8, "answers": [LEFT, RIGHT, THIRD], "ranks": ranks, "value": "ranked" if ranks else "skip"}
+    return dataclasses.replace(RankingRecord(**values | about), **changes)
 
 
 def said(text: str) -> list[dict[str, str]]:
@@ -116,6 +126,37 @@ def test_what_would_teach_nothing_is_left_out_for_a_reason(changes: dict[str, An
     assert reason in LEFT_OUT
 
 
+def test_a_ranking_becomes_a_pair_of_each_two_that_are_not_tied_all_with_its_id() -> None:
+    pairs = dpo_rows(ranking([2, 3, 1]))
+    assert isinstance(pairs, list)
+    assert [(row["source"], row["source_id"], row["chosen"], row["rejected"]) for row in pairs] == [
+        ("ranking", 1, said("On its way."), said("No idea.")),
+        ("ranking", 1, said("Monday."), said("On its way.")),
+        ("ranking", 1, said("Monday."), said("No idea.")),
+    ]
+    tied = dpo_rows(ranking([1, 2, 1]))
+    assert [row["rejected"] for row in tied if isinstance(row, dict)] == [said("No idea.")] * 2
+
+
+def test_a_ranking_without_an_order_makes_no_pair() -> None:
+    assert dpo_rows(ranking([1, 1, 1])) == "tie"
+    assert dpo_rows(ranking([])) == "skip"
+    empty = dataclasses.replace(THIRD, text=" ")
+    pairs = dpo_rows(ranking([1, 2, 3], answers=[LEFT, RIGHT, empty]))
+    assert [row["chosen"] for row in pairs if isinstance(row, dict)] == [said("On its way.")]
+    assert dpo_rows(ranking([1, 2, 2], answers=[empty, RIGHT, LEFT])) == "empty"
+
+
+def test_the_lossless_ranking_lists_its_answers_as_shown_with_their_ranks() -> None:
+    row = ranking_row(ranking([2, 2, 1]))
+    assert [(answer["rank"], answer["response"], answer["text"]) for answer in row["answers"]] == [
+        (2, 11, "On its way."),
+        (2, 12, "No idea."),
+        (1, 14, "Monday."),
+    ]
+    assert [answer["rank"] for answer in ranking_row(ranking([]))["answers"]] == [None] * 3
+
+
 def test_training_rows_have_the_columns_that_trl_reads_and_no_other() -> None:
     # TRL passes a column named chat_template_kwargs to the tokenizer, for one.
     pairs, singles, shown = dpo_rows(judgment()), kto_rows(rating()), sft_row(judgment(edited=EDITED))
@@ -162,6 +203,7 @@ def test_the_lossless_shapes_hold_every_field_of_a_record() -> None:
 ROWS: dict[What, dict[str, Any]] = {
     "judgments": judgment_row(judgment()),
     "ratings": rating_row(rating()),
+    "rankings": ranking_row(ranking([1, 2, 2])),
     "dpo": dpo_rows(judgment())[0],  # type: ignore[dict-item]
     "sft": sft_row(judgment(edited=EDITED)),  # type: ignore[dict-item]
     "kto": kto_rows(rating())[0],  # type: ignore[dict-item]

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from annotate.records import Answer, JudgmentRecord, RatingRecord
+from annotate.records import Answer, JudgmentRecord, RankingRecord, RatingRecord
 from training.rows import SKIP_REASONS, dpo_rows, kto_rows, rows_sha256, shortcoming
 
 WHEN = datetime(2026, 11, 21, tzinfo=UTC)
@@ -116,6 +117,46 @@ def test_an_edit_of_two_equal_answers_is_learnt_from_and_an_edit_on_a_reserved_p
     assert [row["id"] for row in equal.rows] == ["j7e"]
     assert dpo_rows([judgment(edited=OWN, split="reserved")]).skipped == {"reserved": 1}
     assert dpo_rows([judgment(edited=OWN, a=replace(KIND, text=""))]).skipped == {"empty": 1}
+
+
+def ranking(pk: int = 4, ranks: tuple[int, ...] = (2, 1, 3), **fields: object) -> RankingRecord:
+    shared = {field.name for field in dataclasses.fields(RankingRecord)}
+    values = {key: value for key, value in dataclasses.asdict(judgment(pk)).items() if key in shared}
+    own = Answer(id=3, text="Tomorrow.", author="base", author_kind="policy", policy=0)
+    about = {"lineup": 9, "answers": [KIND, CURT, own], "ranks": list(ranks), "value": "ranked" if ranks else "skip"}
+    return replace(RankingRecord(**{**values, "messages": ASK, **about}), **fields)  # type: ignore[arg-type]
+
+
+def test_a_ranking_makes_a_row_of_each_two_answers_of_different_rank() -> None:
+    made = dpo_rows([], rankings=[ranking()])
+    assert [(row["id"], row["chosen"], row["rejected"]) for row in made.rows] == [
+        ("k4-2-1", CURT.text, KIND.text),
+        ("k4-1-3", KIND.text, "Tomorrow."),
+        ("k4-2-3", CURT.text, "Tomorrow."),
+    ]
+    assert [(item.kind, item.id, len(item.row_ids)) for item in made.items] == [("ranking", 4, 3)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"ranks": [1, 1, 1]}, "tie"),
+        ({"ranks": [], "value": "skip"}, "skip"),
+        ({"split": "reserved"}, "reserved"),
+        ({"messages": []}, "no_messages"),
+        ({"answers": [KIND, KIND, KIND]}, "identical"),
+    ],
+)
+def test_a_ranking_that_teaches_nothing_is_skipped_for_a_reason_that_has_words(fields: dict, reason: str) -> None:
+    made = dpo_rows([], rankings=[ranking(**fields)])
+    assert (made.rows, made.items[0].skip_reason) == ([], reason)
+    assert reason in SKIP_REASONS
+
+
+def test_kto_learns_nothing_from_an_order_and_says_so() -> None:
+    made = kto_rows([], [], [ranking()])
+    assert (made.rows, made.skipped) == ([], {"needs_singles": 1})
+    assert "needs_singles" in SKIP_REASONS
 
 
 def test_every_decision_is_accounted_for_once() -> None:

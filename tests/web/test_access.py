@@ -80,6 +80,7 @@ TABLE: dict[str, Page] = {
     "annotate:project": Page(MEMBERS, None),
     "annotate:judge": Page(MEMBERS, MEMBERS),
     "annotate:thumbs": Page(MEMBERS, MEMBERS),
+    "annotate:rank": Page(MEMBERS, MEMBERS),
     "annotate:stop": Page(None, MEMBERS),
     "annotate:undo": Page(None, MEMBERS),
     "annotate:report": Page(None, MEMBERS),

@@ -92,8 +92,8 @@ def test_what_is_assigned_to_somebody_is_asked_of_them_first_and_of_nobody_else(
     assert first.comparison == comparisons[2]
     release_slots(project=project, annotator=bob)
     assert asked_of(project, lea) == {comparison.pk for comparison in comparisons[:2]}
-    assert waiting_in(project, bob)[0] == 3
-    assert waiting_in(project, lea)[0] == 2
+    assert waiting_in(project, bob)["pair"] == 3
+    assert waiting_in(project, lea)["pair"] == 2
 
 
 def test_a_person_gets_one_slot_of_each_and_nothing_that_they_were_asked_or_wrote(
@@ -196,7 +196,7 @@ def test_a_groups_work_is_asked_of_its_members_alone(
     last = claim(project, bob)
     assert last is not None
     assert last.comparison == comparisons[0]
-    assert waiting_in(project, lea)[0] == 0
+    assert waiting_in(project, lea)["pair"] == 0
     assert open_slots(project, "pair") == 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from annotate.models import Judgment, Project, Prompt, Rating
+from annotate.models import Judgment, Project, Prompt, Ranking, Rating
 from annotate.said import Said
 from training.loop import ActiveRun, LastSampling, LoopFacts
 from training.models import Job, Loop, Method, Round, Run, SnapshotItem
@@ -39,8 +39,9 @@ def gather(loop: Loop, *, now: datetime | None = None) -> LoopFacts:
 
 
 def new_decisions(project: Project, *, method: str) -> int:
-    """Judgments (and for KTO ratings) that a run could learn from and that no run has frozen yet.
+    """Judgments and rankings (for KTO judgments and ratings) that a run could learn from and no run has frozen yet.
 
+    A ranking counts once, as what one person did, however many pairs it makes; one with nothing but ties does not.
     Counted against every earlier run, whatever became of it: one that failed or was cancelled must not start over by
     itself. The next run trains on those decisions all the same: no policy has learnt from them.
     """
@@ -64,6 +65,15 @@ def new_decisions(project: Project, *, method: str) -> int:
             response__prompt__split=Prompt.Split.TRAIN,
         )
         count += rated.filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
+    else:
+        ranked = Ranking.objects.filter(
+            project=project,
+            superseded_at__isnull=True,
+            retracted_at__isnull=True,
+            pairs__gt=0,
+            lineup__split=Prompt.Split.TRAIN,
+        )
+        count += ranked.filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
     return count
 
 

@@ -32,7 +32,9 @@ def retracted_since(policies: Iterable[Policy]) -> dict[int, Retracted]:
         ).values_list("pk", "number", "parent_id")
     }
     used = SnapshotItem.objects.filter(
-        Q(judgment__retracted_at__isnull=False) | Q(rating__retracted_at__isnull=False),
+        Q(judgment__retracted_at__isnull=False)
+        | Q(rating__retracted_at__isnull=False)
+        | Q(ranking__retracted_at__isnull=False),
         snapshot__run__policy__in=lineage,
         outcome=Outcome.USED,
     )

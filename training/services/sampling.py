@@ -12,6 +12,7 @@ from django.db.models import Count, Q
 
 from annotate.models import Project, Prompt, Slot
 from annotate.services.content import NewResponse, add_responses, form_comparisons, form_thumb_slots
+from annotate.services.rankings import form_lineups
 from training.engine import rundir
 from training.engine.spec import ModelRef, SampleSpec
 from training.models import Job, Loop, Policy, Round
@@ -50,7 +51,7 @@ def start_sampling(*, loop: Loop, prompts: int | None = None) -> Job | None:
         return None
     spec = SampleSpec(
         model=model_ref(opened.policy),
-        n=loop.responses_per_prompt,
+        n=_answers_each(loop),
         temperature=loop.temperature,
         top_p=loop.top_p,
         max_new_tokens=loop.max_new_tokens,
@@ -71,10 +72,15 @@ def start_sampling(*, loop: Loop, prompts: int | None = None) -> Job | None:
     return job
 
 
+def _answers_each(loop: Loop) -> int:
+    """How many answers to each prompt are sampled: never fewer than a ranking shows."""
+    return max(loop.responses_per_prompt, loop.project.ranking_size if loop.project.asks_rankings else 0)
+
+
 def _prompts_for_queue(loop: Loop, opened: Round) -> int:
     """How many prompts bring each kind of item to ``FILL`` times the queue's target."""
     pairs = min(loop.pairs_per_prompt, math.comb(loop.responses_per_prompt, 2)) * loop.project.overlap
-    each = {"pair": pairs, "thumb": loop.responses_per_prompt}
+    each = {"pair": pairs, "thumb": loop.responses_per_prompt, "ranking": loop.project.overlap}
     found = open_items(loop.project, round_number=opened.number)
     missing = [math.ceil((FILL * loop.queue_target - count) / each[kind]) for kind, count in found.items()]
     return max(1, *missing)
@@ -154,6 +160,13 @@ def publish_samples(*, lease: Lease, job: Job, folder: Path, result: dict[str, A
         )
     if project.asks_thumbs:
         made += form_thumb_slots(project=project, round=round_number, prompt_ids=prompt_ids)
+    if project.asks_rankings:
+        made += form_lineups(
+            project=project,
+            round=round_number,
+            prompt_ids=prompt_ids,
+            rng=random.Random(job.payload["spec"]["seed"]),
+        )
     if made:
         _withdraw_older(project, round_number)
     skipped = result.get("skipped", [])
@@ -164,5 +177,9 @@ def publish_samples(*, lease: Lease, job: Job, folder: Path, result: dict[str, A
 
 
 def _withdraw_older(project: Project, round_number: int) -> None:
-    older = Q(comparison__round__lt=round_number, comparison__purpose="collect") | Q(response__round__lt=round_number)
+    older = (
+        Q(comparison__round__lt=round_number, comparison__purpose="collect")
+        | Q(response__round__lt=round_number)
+        | Q(lineup__round__lt=round_number)
+    )
     Slot.objects.filter(project=project, state=Slot.State.OPEN).filter(older).update(state=Slot.State.WITHDRAWN)

@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Avg
 from django.utils import timezone
 
-from annotate.models import Judgment, Prompt, Response
-from annotate.queries.records import judgment_records
+from annotate.models import Judgment, Prompt, Ranking, Response
+from annotate.queries.records import judgment_records, ranking_records
 from annotate.said import Said, packed
 from training.engine import rundir
 from training.engine.spec import ScoreSpec
@@ -27,13 +27,15 @@ from training.services.text import storable
 # Enough for an interval of a few points; more would only make people wait for the next round.
 MAX_PAIRS = 1000
 MAX_PROMPTS = 200
+# Of six answers without a tie.
+MOST_PAIRS_OF_A_RANKING = 15
 
 
 def start_scoring(*, run: Run) -> Job | None:
     """The job that scores the run's policy, its held-out pairs and reserved prompts frozen. None: there is one already.
 
-    Held-out pairs are the newest judgments on reserved prompts. The prompts are the same ones every time as long as no
-    new ones are imported (ordered by their hash), so that rounds can be compared.
+    Held-out pairs are of the newest judgments and rankings on reserved prompts. The prompts are the same ones every
+    time as long as no new ones are imported (ordered by their hash), so that rounds can be compared.
     """
     policy = Policy.objects.filter(run=run).first()
     if policy is None or Job.objects.filter(run=run, kind=Job.Kind.SCORE).exists():
@@ -51,6 +53,17 @@ def start_scoring(*, run: Run) -> Job | None:
         .order_by("-id")
         .values_list("pk", flat=True)[:MAX_PAIRS]
     )
+    ranked = (
+        Ranking.objects.filter(
+            project=run.project,
+            lineup__split=Prompt.Split.RESERVED,
+            pairs__gt=0,
+            superseded_at__isnull=True,
+            retracted_at__isnull=True,
+        )
+        .order_by("-id")
+        .values_list("pk", flat=True)[: MAX_PAIRS // MOST_PAIRS_OF_A_RANKING]
+    )
     reserved = run.project.prompts.filter(split=Prompt.Split.RESERVED).order_by("sha256")
     prompt_ids = list(reserved.values_list("pk", flat=True)[:MAX_PROMPTS])
     spec = ScoreSpec(
@@ -64,6 +77,7 @@ def start_scoring(*, run: Run) -> Job | None:
         seed=secrets.randbelow(2**32),
     )
     payload = {"spec": spec.to_json(), "prompt_ids": prompt_ids, "judgment_ids": list(judged)}
+    payload["ranking_ids"] = list(ranked)
     try:
         with transaction.atomic():
             job = Job.objects.create(project=run.project, run=run, policy=policy, kind=Job.Kind.SCORE, payload=payload)
@@ -86,6 +100,17 @@ def score_rows(job: Job) -> Iterator[dict[str, Any]]:
                 "messages": record.messages,
                 "chosen": record.preferred.text,
                 "rejected": record.other.text,
+            }
+    # Jobs of before rankings were asked for have none.
+    ranking_ids = job.payload.get("ranking_ids", [])
+    for ranking in ranking_records(job.project, ranking_ids=ranking_ids, include_inactive=True):
+        for pair in ranking.pairs:
+            yield {
+                "kind": "pair",
+                "id": f"k{ranking.id}-{pair.better.id}-{pair.worse.id}",
+                "messages": ranking.messages,
+                "chosen": pair.better.text,
+                "rejected": pair.worse.text,
             }
     for row in prompt_rows(job.project, job.payload["prompt_ids"]):
         yield {"kind": "prompt", "id": f"p{row['id']}", "messages": row["messages"]}

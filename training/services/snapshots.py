@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from annotate.aggregation import EXCLUDED, Decision
 from annotate.models import Aggregation, Project
 from annotate.queries.aggregated import decided_records, excluded_judgments, pair_records
-from annotate.queries.records import judgment_records, rating_records
-from annotate.records import JudgmentRecord, PairRecord, RatingRecord
+from annotate.queries.records import judgment_records, ranking_records, rating_records
+from annotate.records import JudgmentRecord, PairRecord, RankingRecord, RatingRecord
 from training.models import Method, Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
 from training.rows import SKIP_REASONS, Item, Rows, dpo_rows, kto_rows, shortcoming
 
 BATCH = 500
 
-# A judgment or a rating: its kind and its id.
+# A judgment, a rating or a ranking: its kind and its id.
 Key = tuple[str, int]
 
 
@@ -66,16 +66,17 @@ def _build(project: Project, method: str, aggregation: str) -> Rows:
     judged: Iterable[JudgmentRecord | PairRecord] = (
         judgment_records(project) if aggregation == Aggregation.SINGLE else pair_records(project, rule=aggregation)
     )
-    return _rows(method, judged, rating_records(project), excluded_judgments(project))
+    return _rows(method, judged, rating_records(project), ranking_records(project), excluded_judgments(project))
 
 
 def _rows(
     method: str,
     judged: Iterable[JudgmentRecord | PairRecord],
     ratings: Iterable[RatingRecord],
+    rankings: Iterable[RankingRecord],
     excluded: Collection[int],
 ) -> Rows:
-    return (kto_rows if method == Method.KTO else dpo_rows)(judged, ratings, excluded=excluded)
+    return (kto_rows if method == Method.KTO else dpo_rows)(judged, ratings, rankings, excluded=excluded)
 
 
 def _only(made: Rows, chosen: Collection[Key]) -> Rows:
@@ -115,10 +116,17 @@ class Learnt:
 
 
 def _keys(item: Item) -> list[Key]:
-    """The judgments or the rating behind it, abstentions apart unless nobody decided."""
+    """The judgments, the rating or the ranking behind it, abstentions apart unless nobody decided."""
     if item.decided is None:
         return [(item.kind, item.id)]
     return [("judgment", pk) for pk in item.decided.votes or item.decided.abstained]
+
+
+def _key(judgment: int | None, rating: int | None, ranking: int | None) -> Key:
+    """What an item is about."""
+    if judgment is not None:
+        return "judgment", judgment
+    return ("rating", rating) if rating is not None else ("ranking", ranking or 0)
 
 
 def _learnt(parent: Policy, method: str) -> Learnt:
@@ -134,6 +142,7 @@ def _learnt(parent: Policy, method: str) -> Learnt:
     columns = (
         "snapshot",
         "rating",
+        "ranking",
         "judgment",
         "outcome",
         "reason",
@@ -142,8 +151,8 @@ def _learnt(parent: Policy, method: str) -> Learnt:
         "judgment__comparison__first",
         "judgment__preferred",
     )
-    for snapshot, rating, judgment, outcome, reason, label, comparison, first, preferred in items.values_list(*columns):
-        key = ("judgment", judgment) if judgment is not None else ("rating", rating)
+    for snapshot, rating, ranking, judgment, outcome, reason, label, *pair in items.values_list(*columns):
+        key, (comparison, first, preferred) = _key(judgment, rating, ranking), pair
         if outcome != Outcome.USED:
             if runs[snapshot] == method:
                 found.reasons[key] = reason
@@ -195,12 +204,8 @@ def freeze(*, project: Project, selection: Selection) -> Snapshot:
 def _items(snapshot: Snapshot, item: Item, counted_in: SnapshotComparison | None) -> list[SnapshotItem]:
     outcome = Outcome.SKIPPED if item.skip_reason else Outcome.PENDING
     if item.decided is None:
-        one = SnapshotItem(snapshot=snapshot, outcome=outcome, reason=item.skip_reason)
-        if item.kind == "judgment":
-            one.judgment_id = item.id
-        else:
-            one.rating_id = item.id
-        return [one]
+        about = {f"{item.kind}_id": item.id}
+        return [SnapshotItem(snapshot=snapshot, outcome=outcome, reason=item.skip_reason, **about)]
     votes = [
         SnapshotItem(snapshot=snapshot, judgment_id=pk, counted_in=counted_in, outcome=outcome, reason=item.skip_reason)
         for pk in item.decided.votes
@@ -223,11 +228,12 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
     a judgment and leaves its row; the run trains on what was frozen.
     """
     project = snapshot.project
-    items = list(snapshot.items.values_list("judgment_id", "rating_id", "reason"))
-    ratings = [rating for _, rating, _ in items if rating is not None]
+    items = list(snapshot.items.values_list("judgment_id", "rating_id", "ranking_id", "reason"))
+    ratings = [rating for _, rating, _, _ in items if rating is not None]
+    rankings = [ranking for _, _, ranking, _ in items if ranking is not None]
     judged: Iterable[JudgmentRecord | PairRecord]
     if snapshot.aggregation == Aggregation.SINGLE:
-        ids = [judgment for judgment, _, _ in items if judgment is not None]
+        ids = [judgment for judgment, _, _, _ in items if judgment is not None]
         judged = judgment_records(project, judgment_ids=ids, include_inactive=True)
     else:
         judged = decided_records(project, _frozen_decisions(snapshot))
@@ -235,7 +241,8 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
         method,
         judged,
         rating_records(project, rating_ids=ratings, include_inactive=True),
-        {judgment for judgment, _, reason in items if judgment is not None and reason == EXCLUDED},
+        ranking_records(project, ranking_ids=rankings, include_inactive=True),
+        {judgment for judgment, _, _, reason in items if judgment is not None and reason == EXCLUDED},
     )
     if made.sha256 != snapshot.sha256:
         raise SnapshotChangedError(
@@ -308,7 +315,7 @@ def _write(snapshot: Snapshot, outcomes: Mapping[Key, str]) -> None:
 def _key_of(item: SnapshotItem) -> Key:
     if item.counted_in is not None:
         return "comparison", item.counted_in.comparison_id
-    return ("judgment", item.judgment_id) if item.judgment_id is not None else ("rating", item.rating_id or 0)
+    return _key(item.judgment_id, item.rating_id, item.ranking_id)
 
 
 def _settled(row: SnapshotComparison | SnapshotItem, key: Key, outcomes: Mapping[Key, str]) -> bool:

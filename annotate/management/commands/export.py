@@ -15,12 +15,12 @@ from annotate.services.exports import Exported, Selection, export
 
 class Command(BaseCommand):
     help = (
-        "Export judgments, ratings, or training rows for TRL's DPO, KTO and SFT trainers (docs/reference/exports.md)."
+        "Export what people decided, or training rows for TRL's DPO, KTO and SFT trainers (docs/reference/exports.md)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("project_id", type=int)
-        parser.add_argument("what", choices=["judgments", "ratings", "dpo", "kto", "sft"])
+        parser.add_argument("what", choices=["judgments", "ratings", "dpo", "kto", "sft", "rankings"])
         parser.add_argument("--format", choices=["jsonl", "parquet"], default="jsonl")
         parser.add_argument("--output", type=Path, required=True, help="The file; replaced when it is complete.")
         parser.add_argument("--round", default="", help="Rounds, for example 1,3-5; all without it.")
@@ -28,7 +28,7 @@ class Command(BaseCommand):
             "--split",
             choices=["train", "reserved", "all"],
             default="",
-            help="Without it: train for dpo, kto and sft, all for judgments and ratings.",
+            help="Without it: train for dpo, kto and sft, all for judgments, ratings and rankings.",
         )
         parser.add_argument("--ratings-only", action="store_true", help="kto: do not take judged pairs apart.")
         parser.add_argument(

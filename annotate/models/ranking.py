@@ -1,0 +1,95 @@
+"""Several answers to one prompt that are to be ordered, and the orders that people gave them."""
+
+from itertools import zip_longest
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models.content import Prompt, Response
+from annotate.models.people import Project, User
+from annotate.models.work import Decision, Slot
+
+
+class Lineup(models.Model):
+    """Three to six responses to one prompt, to be ranked. In which order they are shown is drawn per slot."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="lineups")
+    prompt = models.ForeignKey(Prompt, on_delete=models.CASCADE, related_name="lineups")
+    # Unordered: read them by id.
+    responses: "models.ManyToManyField[Response, LineupAnswer]" = models.ManyToManyField(
+        Response, through="LineupAnswer", related_name="+"
+    )
+    # A copy of prompt.split, as comparisons have one.
+    split = models.CharField(max_length=10, choices=Prompt.Split)
+    round = models.PositiveIntegerField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        indexes: ClassVar = [models.Index(fields=["project", "round"], name="lineup_by_round")]
+
+    def __str__(self) -> str:
+        return f"lineup {self.pk}"
+
+
+class LineupAnswer(models.Model):
+    """A response in a lineup."""
+
+    lineup = models.ForeignKey(Lineup, on_delete=models.CASCADE, related_name="answers")
+    response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["lineup", "response"], name="lineup_response_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"response {self.response_id} in lineup {self.lineup_id}"
+
+
+class Ranked(models.TextChoices):
+    RANKED = "ranked", _("Ranked")
+    SKIP = "skip", _("Skip")
+
+
+class Ranking(Decision):
+    """One annotator's order of the responses of one lineup: 1 is best, equal ranks are ties."""
+
+    lineup = models.ForeignKey(Lineup, on_delete=models.PROTECT, related_name="rankings")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="rankings")
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="rankings")
+    slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="rankings")
+    value = models.CharField(max_length=10, choices=Ranked)
+    # The ids of the responses in the order in which they were shown, and the rank of each: [] for a skip.
+    shown = models.JSONField()
+    ranks = models.JSONField(default=list, blank=True)
+    # How many pairs of responses have different ranks: what can be learnt from it.
+    pairs = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["lineup", "annotator"],
+                condition=Q(superseded_at__isnull=True),
+                name="ranking_once_per_annotator",
+            ),
+            models.CheckConstraint(condition=Q(value="skip") ^ Q(skip_reason=""), name="ranking_skip_has_a_reason"),
+            models.CheckConstraint(condition=~Q(value="skip") | Q(pairs=0), name="ranking_skip_orders_nothing"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["project", "id"], name="ranking_by_project"),
+            models.Index(fields=["annotator", "project", "-created_at"], name="ranking_by_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"ranking {self.pk}: {self.ranks}"
+
+    @property
+    def places(self) -> list[tuple[str, int | None, Response]]:
+        """(letter, rank, response) in the order shown; the rank of a skip is None."""
+        responses = {response.pk: response for response in self.lineup.responses.all()}
+        places = zip_longest("ABCDEF"[: len(self.shown)], self.ranks, self.shown)
+        return [(letter, rank, responses[pk]) for letter, rank, pk in places]
