@@ -228,10 +228,13 @@
     for (const element of work.querySelectorAll("math.only")) element.removeAttribute("class");
     work.querySelector(".differences")?.remove();
   }
+  // Said aloud once; for the pairs that follow it stands before the answers.
+  let aloud = false;
   function say(sentence) {
+    if (aloud) announce.textContent = sentence;
+    aloud = false;
     const note = document.createElement("p");
     note.className = "differences muted small";
-    note.setAttribute("role", "status");
     note.textContent = sentence;
     work.querySelector(".answers").before(note);
   }
@@ -262,7 +265,9 @@
   }
   // judge.js has put the state on the body when the click gets here.
   document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-view=diff], [data-view=raw]")) differ();
+    if (!event.target.closest("[data-view=diff], [data-view=raw]")) return;
+    aloud = true;
+    differ();
   });
 
   // --- A reminder to rest, after so many minutes of work without a break; counted on this device alone ---

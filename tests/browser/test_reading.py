@@ -175,10 +175,11 @@ def test_d_marks_the_words_that_only_one_answer_has_and_takes_the_marks_away_aga
     page = visit(desk, desk.judge)
     before = page.locator(".answers").inner_html()
     page.keyboard.press("d")
-    expect(page.get_by_role("status").filter(has_text=re.compile("Underlined: [35] words"))).to_be_visible()
+    expect(page.locator(".differences").filter(has_text=re.compile("Underlined: [35] words"))).to_be_visible()
     texts = {marked(page, "left")[0]: marked(page, "left"), marked(page, "right")[0]: marked(page, "right")}
     assert texts == {"late": ["late", "one"], "lost": ["lost", "we are", "two"]}
     expect(page.locator("math.only")).to_have_count(2)
+    expect(page.locator("#announce")).to_contain_text("Underlined")
     # Not by colour alone, and said before and after each.
     look = "mark => [getComputedStyle(mark).textDecorationLine, getComputedStyle(mark, '::before').content]"
     line, said = page.locator("mark.only").first.evaluate(look)
@@ -196,14 +197,14 @@ def test_d_marks_the_words_that_only_one_answer_has_and_takes_the_marks_away_aga
     page.keyboard.press("t")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     # It stays on for the next pair.
-    expect(page.get_by_role("status").filter(has_text=re.compile("Underlined: [35] words"))).to_be_visible()
+    expect(page.locator(".differences").filter(has_text=re.compile("Underlined: [35] words"))).to_be_visible()
 
 
 def test_answers_of_the_same_words_are_said_to_be_so(site: WebSite, visit: Visit) -> None:
     desk = site.seed(items=[{"messages": HELLO, "a": "same words", "b": "*same* words"}])
     page = visit(desk, desk.judge)
     page.keyboard.press("d")
-    expect(page.get_by_role("status").filter(has_text="Both answers have the same words.")).to_be_visible()
+    expect(page.locator(".differences").filter(has_text="Both answers have the same words.")).to_be_visible()
 
 
 def test_answers_of_fifty_thousand_characters_are_compared_or_it_is_said_why_not(site: WebSite, visit: Visit) -> None:
@@ -220,12 +221,12 @@ def test_answers_of_fifty_thousand_characters_are_compared_or_it_is_said_why_not
     desk = site.seed(items=[similar])
     page = visit(desk, desk.judge)
     page.keyboard.press("d")
-    expect(page.get_by_role("status").filter(has_text="Underlined: 300 words")).to_be_visible()
+    expect(page.locator(".differences").filter(has_text="Underlined: 300 words")).to_be_visible()
     expect(page.locator("mark.only")).to_have_count(600)
     desk = site.seed(items=[strange])
     page = visit(desk, desk.judge)
     page.keyboard.press("d")
-    expect(page.get_by_role("status").filter(has_text="More than 2,000 words differ")).to_be_visible()
+    expect(page.locator(".differences").filter(has_text="More than 2,000 words differ")).to_be_visible()
     expect(page.locator("mark.only")).to_have_count(0)
 
 
