@@ -112,6 +112,15 @@ def _a_comparison_is_about_one_prompt() -> Iterator[str]:
         yield f"comparison {pk}: its responses, its split or its project are not its prompt's"
 
 
+def _a_slot_replaces_one_about_the_same() -> Iterator[str]:
+    same = Q()
+    for about in ("comparison", "response", "lineup"):
+        same |= Q(**{about: F(f"replaces__{about}")})
+    replacing = Slot.objects.filter(replaces__isnull=False)
+    for pk in replacing.exclude(pk__in=replacing.filter(same).values("pk")).values_list("pk", flat=True):
+        yield f"slot {pk}: it was put in the place of a slot about something else"
+
+
 def _an_import_adds_up() -> Iterator[str]:
     for done in PromptImport.objects.iterator():
         skipped = sum(done.skipped.values())
@@ -144,6 +153,7 @@ RULES: list[Callable[[], Iterator[str]]] = [
     _a_comparison_is_about_one_prompt,
     _a_ranking_orders_what_was_shown,
     _a_lineup_is_about_one_prompt,
+    _a_slot_replaces_one_about_the_same,
     _an_import_adds_up,
     _a_project_has_an_owner,
     _the_audit_log_is_guarded,

@@ -8,6 +8,7 @@ import random
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -30,7 +31,8 @@ class NoAttemptLeftError(Exception):
 def start_attempt(*, membership: Membership, rng: random.Random) -> QuizAttempt:
     """A new attempt with its questions drawn, or the one that is under way.
 
-    Questions that the person has not met come first, in the quiz as in their queue. Raises ``QuizNotReadyError`` and
+    Questions that the person has not met come first, in the quiz as in their queue, and those whose pair still waits to
+    be judged by them come last: the quiz tells the answer. Raises ``QuizNotReadyError`` and
     ``NoAttemptLeftError``.
     """
     # Two tabs take turns.
@@ -50,8 +52,9 @@ def start_attempt(*, membership: Membership, rng: random.Random) -> QuizAttempt:
         QuizAnswer.objects.filter(attempt__user=user, comparison__in=questions).values_list("comparison", flat=True)
     )
     met |= set(Slot.objects.filter(annotator=user, comparison__in=questions).values_list("comparison", flat=True))
+    to_come = _still_to_be_asked(membership)
     rng.shuffle(questions)
-    questions.sort(key=lambda pk: pk in met)
+    questions.sort(key=lambda pk: (pk in to_come, pk in met))
     attempt = QuizAttempt.objects.create(project=project, user=user, pass_percent=project.quiz_pass_percent)
     QuizAnswer.objects.bulk_create(
         QuizAnswer(attempt=attempt, position=position, comparison_id=pk, swapped=rng.random() < 0.5)
@@ -85,6 +88,20 @@ def answer_question(
         _end(attempt, membership, now=now)
     question.refresh_from_db(fields=["choice", "right", "answered_at"])
     return question
+
+
+def _still_to_be_asked(membership: Membership) -> set[int]:
+    """Gold questions whose pair the person may still be asked as an ordinary one: the quiz would tell the answer."""
+    mine = Slot.objects.filter(comparison=OuterRef("comparison"), annotator=membership.user_id)
+    waiting = Slot.objects.filter(
+        project=membership.project_id,
+        state__in=Slot.ACTIVE,
+        comparison__purpose=Comparison.Purpose.COLLECT,
+        comparison__first=OuterRef("first"),
+        comparison__second=OuterRef("second"),
+    ).filter(~Exists(mine))
+    golds = Comparison.objects.filter(project=membership.project_id, purpose=Comparison.Purpose.GOLD)
+    return set(golds.filter(Exists(waiting)).values_list("pk", flat=True))
 
 
 def _end(attempt: QuizAttempt, membership: Membership, *, now: datetime) -> None:

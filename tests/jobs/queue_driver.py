@@ -213,7 +213,7 @@ def fill(comparisons: int) -> tuple[Project, User, AnnotatorGroup]:
                  swapped, submit_id, created_at)
             SELECT {project.pk}, 'pair', id,
                 CASE WHEN id %% 10 = 0 THEN 'open' ELSE 'done' END,
-                CASE WHEN id %% 10 = 0 THEN NULL ELSE {other.pk} END,
+                CASE WHEN id %% 10 = 0 THEN NULL WHEN id %% 2 = 0 THEN {person.pk} ELSE {other.pk} END,
                 CASE WHEN id %% 100 = 0 THEN {person.pk} END,
                 CASE WHEN id %% 100 = 10 THEN {group.pk} END,
                 id %% 3, {"false" if connection.vendor == "postgresql" else "0"}, {uuid_sql}, {now}

@@ -125,6 +125,12 @@ def second_judgment_of_a_slot() -> None:
     Judgment.objects.filter(pk=copy.pk).update(slot=judgment.slot)
 
 
+def replaced_by_another_item() -> None:
+    slot = Slot.objects.filter(kind="pair").earliest("id")
+    elsewhere = make_comparison(make_prompt(slot.project))
+    elsewhere.slots.update(replaces=slot)
+
+
 def responses_to_two_prompts() -> None:
     elsewhere = make_response(make_prompt(Project.objects.get()))
     Comparison.objects.filter(pk=Comparison.objects.earliest("id").pk).update(second=elsewhere)
@@ -156,6 +162,7 @@ def weights_that_are_gone() -> None:
         (lambda: Slot.objects.filter(kind="thumb").update(state="withdrawn"), "rating .*: its slot is not done"),
         (slot_of_another_person, "about another comparison or person"),
         (second_judgment_of_a_slot, "has 2 judgments that stand"),
+        (replaced_by_another_item, "in the place of a slot about something else"),
         (responses_to_two_prompts, "comparison .*: its responses"),
         (lambda: Comparison.objects.filter(split="train").update(split="reserved"), "comparison .*: its responses"),
         (lambda: PromptImport.objects.update(imported=F("rows")), "3 imported . 1 skipped is not 3 rows"),

@@ -129,6 +129,17 @@ def test_a_second_attempt_asks_what_was_not_met_first(member: Membership) -> Non
     assert len(set(asked)) == 3
 
 
+def test_a_pair_that_waits_to_be_judged_is_asked_in_the_quiz_last(member: Membership, golds: list[Comparison]) -> None:
+    for gold in golds[:2]:
+        ordinary = Comparison.objects.get(first=gold.first, second=gold.second, purpose="collect")
+        Slot.objects.create(project=gold.project, kind="pair", comparison=ordinary)
+    for seed in range(6):
+        QuizAttempt.objects.all().delete()
+        attempt = start_attempt(membership=member, rng=random.Random(seed))
+        asked = list(attempt.answers.order_by("position").values_list("comparison", flat=True))
+        assert set(asked[:2]) == {gold.pk for gold in golds[2:]}
+
+
 def test_what_was_met_in_the_quiz_is_no_check_any_more(member: Membership, lea: User) -> None:
     assert unasked_gold(member.project, member.user).count() == 4
     take(member, right=3)
