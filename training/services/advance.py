@@ -10,7 +10,7 @@ from training.engine.spec import SpecError
 from training.loop import Decision, decide
 from training.models import Loop, Run
 from training.queries.facts import gather
-from training.services.runs import CannotStartError, start_run
+from training.services.runs import CannotStartError, spec_problems, start_run
 from training.services.sampling import start_sampling
 from training.services.scoring import start_scoring
 
@@ -56,7 +56,7 @@ def _act(loop: Loop, decision: Decision) -> Decision | bool:
     except CannotStartError as error:
         return Decision("wait", Said("waiting: %(why)s", why=error.args[0]))
     except SpecError as error:
-        refused = Said("waiting: the saved training settings cannot be run (%(why)s)", why=str(error))
+        refused = Said("waiting: the saved training settings cannot be run (%(why)s)", why=spec_problems(error))
         return Decision("wait", refused)
     return True
 

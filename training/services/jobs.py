@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from annotate.said import Said, unpacked
+from annotate.said import Said, packed, unpacked
 from training.engine import rundir
 from training.engine.rundir import ManifestError
 from training.engine.spec import SpecError
@@ -22,7 +22,7 @@ from training.paths import attempt_folder, drop_working_files, earlier_attempts
 from training.services.database import BROKEN, patiently, reconnecting
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, release, renew
 from training.services.publishing import publish_run, record_skips, relay, write_train_dir
-from training.services.runs import cancel_wanted, end_run, mark_training
+from training.services.runs import cancel_wanted, end_run, mark_training, spec_problems
 from training.services.sampling import publish_samples, write_sample_dir
 from training.services.scoring import publish_scores, write_score_dir
 from training.services.snapshots import SnapshotChangedError
@@ -84,9 +84,9 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
     try:
         patiently(partial(_write_folder, job, folder, [attempt / "checkpoints" for attempt in earlier]))
     except SnapshotChangedError as error:
-        return Ending("result", {"status": "failed", "code": "snapshot_changed", "message": str(error)})
+        return _failed("snapshot_changed", error.args[0])
     except SpecError as error:
-        return Ending("result", {"status": "failed", "code": "bad_spec", "message": str(error)})
+        return _failed("bad_spec", spec_problems(error))
     watch = Watch(
         keep=partial(_keep, job, lease),
         cancelled=partial(_cancelled, job),
@@ -95,6 +95,11 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         passing=BROKEN,
     )
     return run_engine(job.kind, folder, watch)
+
+
+def _failed(code: str, message: Said) -> Ending:
+    """As if the engine had said it."""
+    return Ending("result", {"status": "failed", "code": code, "message": message, "said": packed(message)})
 
 
 def _write_folder(job: Job, folder: Path, checkpoints: list[Path]) -> None:

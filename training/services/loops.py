@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from annotate.models import Project, Response, User
 from annotate.services.audit import record_deed
@@ -58,7 +59,7 @@ def change_loop(*, loop: Loop, changed: list[str], actor: User) -> Loop:
     if {"base_model", "base_revision"} & set(changed):
         if base_model_is_fixed(loop.project):
             raise BaseModelFixedError(
-                "Answers were already sampled from this base model. Open a new project for another one."
+                gettext("Answers were already sampled from this base model. Open a new project for another one.")
             )
         Policy.objects.filter(project=loop.project, number=0).update(
             base_model=loop.base_model, base_revision=loop.base_revision

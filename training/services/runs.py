@@ -11,6 +11,7 @@ from django.utils import timezone
 from annotate.models import User
 from annotate.said import Said, packed
 from annotate.services.audit import record_deed
+from training.engine.spec import SpecError
 from training.models import Job, Loop, Policy, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
@@ -33,6 +34,12 @@ class AlreadyRunningError(CannotStartError):
     def __init__(self, run: Run) -> None:
         super().__init__(Said("Run %(run)s is under way. The next one can start when it has ended.", run=run.number))
         self.run = run
+
+
+def spec_problems(error: SpecError) -> Said:
+    """What the engine's spec refused, in one sentence."""
+    problems = [Said("%(field)s: %(problem)s", field=name, problem=said) for name, said in error.problems.items()]
+    return Said("%(problems)s", problems=problems)
 
 
 def active_run(project_id: int) -> Run | None:

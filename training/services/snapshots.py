@@ -11,6 +11,7 @@ from annotate.models import Aggregation, Project
 from annotate.queries.aggregated import decided_records, excluded_judgments, pair_records
 from annotate.queries.records import judgment_records, ranking_records, rating_records
 from annotate.records import JudgmentRecord, PairRecord, RankingRecord, RatingRecord
+from annotate.said import Said
 from training.models import Method, Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
 from training.rows import SKIP_REASONS, Item, Rows, dpo_rows, kto_rows, shortcoming
 
@@ -246,7 +247,10 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
     )
     if made.sha256 != snapshot.sha256:
         raise SnapshotChangedError(
-            f"The rows of snapshot {snapshot.pk} changed since it was frozen. Start a new run from today's judgments."
+            Said(
+                "The rows of snapshot %(number)s changed since it was frozen. Start a new run from today's judgments.",
+                number=str(snapshot.pk),
+            )
         )
     return made
 
