@@ -2,6 +2,7 @@
 
 from django import template
 from django.utils.formats import number_format
+from django.utils.translation import gettext
 
 from annotate.models import Choice
 from annotate.stats.intervals import Share
@@ -13,6 +14,12 @@ register = template.Library()
 def percent(value: float | None) -> str:
     """0.1234 as "12"; nothing as a dash."""
     return "–" if value is None else f"{100 * value:.0f}"
+
+
+@register.filter
+def percent_sign(number: float | str) -> str:
+    """Whole percent with the sign, as people write it: "12%", and "12 %" in other languages."""
+    return gettext("%(number)s%%") % {"number": number}
 
 
 @register.filter

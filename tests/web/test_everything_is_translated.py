@@ -35,7 +35,7 @@ SAME = re.compile(
 )
 # Somebody's words: what the cast and this file wrote, and the browser's own date and time formats.
 SAID = re.compile(
-    r"alice|lea|bob|charlie|Parcel support|Prefer the answer that is kind and helps\.?|x\.jsonl|spam"
+    r"alice|lea|bob|charlie|tone|Parcel support|Prefer the answer that is kind and helps\.?|x\.jsonl|spam"
     r"|(?:My parcel \d+ is late\. What now\?)|Can I send a parcel to my neighbour\?"
     r"|vor \w+ (?:Sekunden?|Minuten?|Stunden?)|\d+\. (?:Januar|Februar|März|April|Mai|Juni|Juli|August|September)"
     r"|\d+\. (?:Oktober|November|Dezember)"
@@ -170,7 +170,8 @@ def busy(project: Project, alice: User, lea: User, bob: User) -> Loop:
         metrics={"heldout_accuracy": 0.7, "heldout_low": 0.5, "heldout_high": 0.8, "heldout_n": 9, "heldout_wins": 6},
     )  # fmt: skip
     assert policy.run_id
-    retract(project=project, annotator=lea, since=None, until=None, reason="spam", actor=alice)
+    make_judgment(make_comparison(make_prompt(project), round=1), alice, "A", tags=["tone"])
+    retract(project=project, annotator=alice, since=None, until=None, reason="spam", actor=alice)
     PromptImport.objects.create(
         project=project, name="x.jsonl", rows=2, imported=1, skipped={"json": 1}, created_by=lea, problems=[]
     )
