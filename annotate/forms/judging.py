@@ -32,6 +32,8 @@ class DecisionForm(forms.Form):
     def __init__(self, project: Project, data: QueryDict) -> None:
         super().__init__(data)
         self._project = project
+        # The letter of the answer that a message is about, where it is about one.
+        self.trouble = ""
         # A tag that a lead has just removed must not cost the decision: it is left out.
         self.tags = [tag for tag in project.reason_tags if tag in data.getlist("tags")]
 
@@ -81,8 +83,6 @@ class JudgmentForm(DecisionForm):
         degrees = [(f"{side}{degree}", "") for side in "AB" for degree in (1, 3)] if project.ask_strength else []
         edits = [(f"{side}{EDITED}", "") for side in "AB"] if project.allow_edits else []
         self.fields["choice"].choices = [*Choice.choices, *degrees, *edits]  # type: ignore[attr-defined]
-        # The side whose box a message is about.
-        self.trouble = ""
 
     def clean(self) -> dict[str, Any]:
         values = super().clean()
@@ -163,6 +163,7 @@ class RankingForm(DecisionForm):
             count = self._shown(values)
             if None in self.ranks[:count]:
                 missing = ", ".join(LETTERS[number] for number in range(count) if self.ranks[number] is None)
+                self.trouble = missing[0]
                 raise forms.ValidationError(
                     _("Every answer needs a rank; equal ones are a tie. Missing: %(letters)s."),
                     params={"letters": missing},

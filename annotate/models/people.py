@@ -145,6 +145,10 @@ class Project(models.Model):
         return self.judging in (self.Judging.THUMBS, self.Judging.BOTH)
 
     @property
+    def asks_why(self) -> bool:
+        return bool(self.reason_tags) or self.ask_rationale != self.Asking.NO
+
+    @property
     def asks_rankings(self) -> bool:
         return self.judging == self.Judging.RANKING
 

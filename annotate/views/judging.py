@@ -331,7 +331,6 @@ def item_context(
     before: Judgment | Rating | Ranking | None = None,
 ) -> dict[str, Any]:
     """Everything that the page of one item shows: ``before`` is what the person had said of it, and takes back."""
-    asks_why = membership.project.ask_rationale != membership.project.Asking.NO
     said = None
     if before is not None:
         said = before.choice if isinstance(before, Judgment) else before.value
@@ -342,7 +341,7 @@ def item_context(
         "report_reasons": PromptReport.Reason.choices,
         "before": before,
         "said": said,
-        "asks_why": asks_why,
+        "trouble": bool(form and form.trouble),
         "rationale": form.data.get("rationale", "") if form else before.rationale if before else "",
         "chosen_tags": form.tags if form else before.tags if before else [],
     } | _improvements(page, slot, membership, form=form, before=before)
@@ -378,12 +377,12 @@ def _improvements(
         written = form.data.get(f"edited_{side.lower()}", "") if form else ""
         if form is None and isinstance(before, Judgment) and before.edited is not None and before.choice == side:
             written = before.edited.text
-        trouble = getattr(form, "trouble", "") == side
+        trouble = form is not None and form.trouble == side
         touched = trouble or tidy(written) not in ("", tidy(text))
         boxes[side] = {"side": side, "text": written if touched else text, "touched": touched, "trouble": trouble} | {
             "original": text
         }
-    return {"improve": boxes, "trouble": any(box["trouble"] for box in boxes.values())}
+    return {"improve": boxes}
 
 
 def respond(

@@ -131,7 +131,7 @@
   function saveDraft(event) {
     if (!["rationale", "tags"].includes(event.target.name) || !submitId()) return;
     const tags = fields().filter((field) => field.checked).map((field) => field.value);
-    const draft = { rationale: decision().elements.rationale.value, tags, at: Date.now() };
+    const draft = { rationale: decision().elements.rationale?.value ?? "", tags, at: Date.now() };
     kept((store) => store.setItem(draftKey(submitId()), JSON.stringify(draft)));
   }
   document.addEventListener("input", saveDraft);
@@ -249,7 +249,7 @@
     const why = found.closest("details.why");
     if (why) {
       why.open = true;
-      why.querySelector("textarea").focus();
+      (why.querySelector("textarea") ?? why.querySelector("input")).focus();
     } else found.click();
   });
 })();

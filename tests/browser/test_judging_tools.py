@@ -122,3 +122,17 @@ def test_a_report_leads_to_the_next_pair(site: WebSite, visit: Visit) -> None:
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
     query = "SELECT reason FROM annotate_promptreport WHERE project_id = ?"
     assert site.rows(query, desk.project) == [("private",)]
+
+
+def test_a_thumb_gets_its_tags_by_keyboard_where_no_words_are_asked(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(thumbs=2, settings={"reason_tags": ["Tone", "Accuracy"], "ask_rationale": "no"})
+    page = visit(desk, desk.thumbs)
+    page.keyboard.press("r")
+    expect(page.get_by_label("Tone")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.reload()
+    expect(page.get_by_label("Accuracy")).to_be_checked()
+    press(page, "2")
+    query = "SELECT value, tags, rationale FROM annotate_rating WHERE project_id = ?"
+    assert site.rows(query, desk.project) == [("down", '["Accuracy"]', "")]

@@ -9,9 +9,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from annotate.exports.shapes import rating_row
 from annotate.models import GuidelineAcknowledgement, Judgment, Membership, Project, PromptReport, Rating, Slot, User
 from annotate.queries.invariants import broken
 from annotate.queries.projects import midnight
+from annotate.queries.records import rating_records
 from annotate.services.projects import write_guideline
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
 
@@ -124,6 +126,29 @@ def test_a_thumb_is_undone_too(bobs: Client, project: Project) -> None:
     again = bobs.post(page(project, "undo"), {"kind": "thumb", "undone_id": undo_of(body)}, headers=HTMX)
     assert "You had said: <strong>Good</strong>" in again.content.decode()
     assert Rating.objects.get().superseded_at is not None
+
+
+@pytest.mark.parametrize("words", ["optional", "no"])
+def test_a_thumb_carries_its_tags_to_the_undo_the_history_and_the_export(
+    bobs: Client, project: Project, words: str
+) -> None:
+    Project.objects.update(reason_tags=["Tone", "Made up"], ask_rationale=words)
+    Slot.objects.create(project=project, kind="thumb", response=make_response(make_prompt(project)))
+    path = page(project, "thumbs")
+    body = bobs.get(path).content.decode()
+    assert body.count('type="checkbox" name="tags"') == 2
+    # Tags can be asked for without words.
+    assert ('name="rationale"' in body) == (words == "optional")
+    sent = {**fields(body), "value": "down", "tags": ["Made up", "Never offered"]}
+    after = bobs.post(path, sent, headers=HTMX).content.decode()
+    assert bobs.post(path, sent, headers=HTMX).status_code == 200
+    assert Rating.objects.get().tags == ["Made up"]
+    [record] = rating_records(project)
+    assert (rating_row(record)["value"], rating_row(record)["tags"]) == ("down", ["Made up"])
+    listed = bobs.get(f"{page(project, 'history')}?kind=thumb").content.decode()
+    assert '<span class="badge">Made up</span>' in listed
+    again = bobs.post(page(project, "undo"), {"kind": "thumb", "undone_id": undo_of(after)}, headers=HTMX)
+    assert re.findall(r'value="([^"]+)" form="decision" checked', again.content.decode()) == ["Made up"]
 
 
 # --- History ---

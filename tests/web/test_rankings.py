@@ -218,6 +218,7 @@ def test_a_missing_rank_is_named_and_the_others_are_kept(bobs: Client, lineup: L
     body = answer.content.decode()
     assert answer.status_code == 422
     assert "Missing: B, D." in body
+    assert "autofocus" not in body  # the words beside it are not what is missing
     assert len(re.findall(r'name="rank_1" value="2"[^>]* checked', body)) == 1
     assert body.count(" checked") == 2
     assert not Ranking.objects.exists()
