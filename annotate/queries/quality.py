@@ -16,7 +16,7 @@ from django.db.models.functions import Cast, Length
 from annotate.models import Choice, Comparison, Judgment, Project, User
 from annotate.stats.agreement import Alpha, Label, alpha, pairwise, raw_agreement
 from annotate.stats.intervals import Share, wilson
-from annotate.stats.shortcuts import Preference, Shortcuts, longest_run, shortcuts
+from annotate.stats.shortcuts import Preference, Shortcuts, longest_run, shortcuts, unlikely_run
 
 # Markdown that a reader sees at a glance: a heading, a list, bold text, code.
 _FORMATTED = r"(^|\n)\s{0,3}(#{1,6} |[-*+] |\d+[.)] |```)|\*\*\S|`\S"
@@ -245,6 +245,12 @@ class AnnotatorQuality:
     skips: Share
     median_seconds: float | None
     longest_run: tuple[str, int]
+
+    @property
+    def straight_lined(self) -> bool:
+        """Was one side chosen so often in a row that chance hardly explains it?"""
+        choice, length = self.longest_run
+        return choice in _SIDES and unlikely_run(length, self.judgments)
 
 
 def gold_outcomes(project: Project, *, annotator: User | None = None) -> dict[int, tuple[int, int]]:

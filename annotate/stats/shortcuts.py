@@ -57,3 +57,12 @@ def longest_run(choices: Iterable[str]) -> tuple[str, int]:
         if length > best_length:
             best, best_length = choice, length
     return best, best_length
+
+
+def unlikely_run(length: int, n: int) -> bool:
+    """Is a run of one side, somewhere among ``n`` judgments, longer than one honest annotator in a hundred would have?
+
+    Sides are random, so that whoever looks at the answers says A at most every other time, whichever is better; a run
+    of ``length`` begins at one of at most n places. Ties and both bad can be right many times in a row: not for them.
+    """
+    return n * 0.5**length < 0.01

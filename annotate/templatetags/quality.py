@@ -33,7 +33,8 @@ def interval_width(share: Share) -> str:
 @register.filter
 def two_digits(value: float | None) -> str:
     """Alpha and its bounds: "0.67"; nothing as a dash."""
-    return "–" if value is None else number_format(value, 2)
+    # Adding 0 takes the sign from what rounds to minus zero.
+    return "–" if value is None else number_format(round(value, 2) + 0.0, 2)
 
 
 @register.filter

@@ -104,17 +104,18 @@ def annotators_csv(request: SignedInRequest, project_id: int) -> HttpResponse:
     table = csv.writer(answer)
     shares = ("left", "gold", "self_consistency", "fast", "ties", "skips")
     columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
-    table.writerow(["annotator", "judgments", "median_seconds", *columns, "longest_run", "longest_run_choice"])
+    table.writerow(
+        ["annotator", "judgments", "median_seconds", *columns, "longest_run", "longest_run_choice", "straight_lined"]
+    )
     for entry in queries.annotators(project, queries.rows(project)):
         cells: list[object] = []
         for name in shares:
             share = getattr(entry, name)
             cells += [share.value, share.low, share.high, share.n]
         choice, length = entry.longest_run
-        table.writerow(
-            [formula_safe(cell) for cell in
-             (people.get(entry.annotator, ""), entry.judgments, entry.median_seconds, *cells, length, choice)]
-        )  # fmt: skip
+        who = people.get(entry.annotator, "")
+        row = [who, entry.judgments, entry.median_seconds, *cells, length, choice, int(entry.straight_lined)]
+        table.writerow([formula_safe(cell) for cell in row])
     return answer
 
 

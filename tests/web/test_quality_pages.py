@@ -310,6 +310,30 @@ def test_a_group_in_which_all_say_the_same_says_why_its_alpha_is_undefined(
     assert "no interval" in page
 
 
+# --- Straight-lining --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "flagged"), [(12, True), (9, False)])
+def test_the_same_side_too_often_in_a_row_is_shown(
+    client: Client, project: Project, lea: User, bob: User, length: int, flagged: bool
+) -> None:
+    for _ in range(length):
+        make_judgment(make_comparison(make_prompt(project)), bob, "B")
+    client.force_login(lea)
+    page = client.get(url("annotator", project, bob.pk)).content.decode()
+    assert ("in a row" in page) is flagged
+    table = list(csv.DictReader(io.StringIO(client.get(url("annotators_csv", project)).content.decode())))
+    assert [row["straight_lined"] for row in table] == [str(int(flagged))]
+
+
+def test_ties_many_times_in_a_row_may_be_right(project: Project, bob: User) -> None:
+    for _ in range(15):
+        make_judgment(make_comparison(make_prompt(project)), bob, "tie")
+    (measured,) = quality.annotators(project, quality.rows(project))
+    assert measured.longest_run == ("tie", 15)
+    assert not measured.straight_lined
+
+
 # --- Shortcuts --------------------------------------------------------------------------------------------------------
 
 
