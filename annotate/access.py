@@ -3,6 +3,8 @@
 A project that one is not a member of does not exist (404); a page above one's role is forbidden (403).
 """
 
+from typing import cast
+
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
@@ -29,7 +31,7 @@ def membership_for(user: User | AnonymousUser, project_id: int, *, role: Role = 
     Raises ``Http404`` for a stranger and ``PermissionDenied`` for a member whose role is below ``role``.
     """
     membership = (
-        Membership.objects.select_related("project", "user").filter(project_id=project_id, user_id=user.pk).first()
+        Membership.objects.select_related("project").filter(project_id=project_id, user_id=user.pk).first()
         if user.is_authenticated
         else None
     )
@@ -37,6 +39,7 @@ def membership_for(user: User | AnonymousUser, project_id: int, *, role: Role = 
         raise Http404("There is no such project, or you are not a member of it.")
     if not may(membership, role):
         raise PermissionDenied(_FOR[role])
+    membership.user = cast(User, user)
     return membership
 
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from statistics import median
 
-from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.db import connection
+from django.db.models import Count, QuerySet
 
 from annotate import assign
-from annotate.models import Guideline, GuidelineAcknowledgement, Judgment, Project, Ranking, Rating, Slot, User
+from annotate.models import Judgment, Project, Ranking, Rating, Slot, User
 from annotate.queries.projects import midnight
 from annotate.records import Message
 
@@ -131,15 +132,37 @@ def lineup_to_rank(slot: Slot) -> LineupToRank:
     return LineupToRank(slot, conversation(slot.lineup.prompt.messages), places)
 
 
-def decided_today(*, annotator: User, project: Project, kind: str) -> int:
-    """How many decisions of the kind the annotator made in the project since midnight, in the site's time zone."""
-    return (
-        DECISIONS[kind]
-        ._default_manager.filter(
-            annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
-        )
-        .count()
-    )
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a judging page says beside its item: decisions of the kind since midnight, in the site's time zone, and the
+    newest guideline when the person has neither written nor acknowledged it; a guideline of old does not matter."""
+
+    today: int
+    unread_id: int | None
+
+
+# In SQL and in one statement, because every judgment asks it (see `annotate.services.claims`).
+_DESK = """
+SELECT
+    (SELECT COUNT(*) FROM {table} made WHERE made.annotator_id = %(user)s AND made.project_id = %(project)s
+     AND made.created_at >= %(midnight)s AND made.superseded_at IS NULL),
+    (SELECT guideline.id FROM annotate_guideline guideline
+     WHERE guideline.project_id = %(project)s AND guideline.created_by_id <> %(user)s
+     AND guideline.version = (SELECT MAX(version) FROM annotate_guideline WHERE project_id = %(project)s)
+     AND NOT EXISTS (SELECT 1 FROM annotate_guidelineacknowledgement given
+                     WHERE given.guideline_id = guideline.id AND given.user_id = %(user)s))
+"""
+
+
+def desk_of(*, annotator: User, project: Project, kind: str) -> Desk:
+    """The annotator's desk in the project, for the pages of this kind."""
+    made = DECISIONS[kind]._meta
+    begin = made.get_field("created_at").get_db_prep_value(midnight(), connection)
+    values = {"user": annotator.pk, "project": project.pk, "midnight": begin}
+    with connection.cursor() as cursor:
+        cursor.execute(_DESK.format(table=made.db_table), values)
+        today, unread_id = cursor.fetchone()
+    return Desk(today=today, unread_id=unread_id if project.acknowledge_guideline else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +187,6 @@ def pace_today(*, annotator: User, project: Project, kind: str) -> Pace:
     if not known:
         return Pace(len(times), None, None)
     return Pace(len(times), round(sum(known) / 60_000), round(median(known) / 1000))
-
-
-def unread_guideline(project: Project, user: User) -> Guideline | None:
-    """The newest version, when the user has neither written nor acknowledged it; a guideline of old does not matter."""
-    acknowledged = GuidelineAcknowledgement.objects.filter(guideline=OuterRef("pk"), user=user)
-    newest = project.guidelines.annotate(read=Exists(acknowledged)).order_by("-version").first()
-    return None if newest is None or newest.read or newest.created_by_id == user.pk else newest
 
 
 def own_decisions(

@@ -26,14 +26,13 @@ from django.views.decorators.http import require_http_methods
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.forms.judging import DecisionForm, JudgmentForm, RankingForm, RatingForm, ReportForm, UndoForm
-from annotate.models import Judgment, Membership, PromptReport, Ranking, Rating, SkipReason, Slot
+from annotate.models import Guideline, Judgment, Membership, PromptReport, Ranking, Rating, SkipReason, Slot
 from annotate.queries.judging import (
     LineupToRank,
     answer_to_rate,
-    decided_today,
+    desk_of,
     lineup_to_rank,
     pair_to_judge,
-    unread_guideline,
 )
 from annotate.queries.projects import newest_guideline
 from annotate.queries.quiz import quiz_due
@@ -296,8 +295,9 @@ def _next(
     now, project = timezone.now(), membership.project
     if membership.paused_at:
         return respond(request, membership, page, {"fragment": "annotate/judging/paused.html"})
-    unread = unread_guideline(project, request.user) if project.acknowledge_guideline else None
-    if unread is not None:
+    desk = desk_of(annotator=request.user, project=project, kind=page.kind)
+    if desk.unread_id is not None:
+        unread = Guideline.objects.get(pk=desk.unread_id)
         context = {"fragment": "annotate/judging/guideline.html", "unread": unread}
         return respond(request, membership, page, context | {"unread_html": render_markdown(unread.text)})
     if quiz_due(membership):
@@ -313,12 +313,12 @@ def _next(
     last = last or last_decision(project=project, annotator=request.user, kind=page.kind, now=now)
     if slot is None:
         fragment = "annotate/judging/enough.html" if enough else "annotate/judging/nothing.html"
-        return respond(request, membership, page, {"fragment": fragment, "last": last})
+        return respond(request, membership, page, {"fragment": fragment, "last": last, "today": desk.today})
     # What was taken at this very moment was never decided before.
     before = None if slot.shown_at == now else undone(slot, request.user)
     same = form is not None and form.data.get("slot") == str(slot.pk)
     context = item_context(page, slot, membership, form=form if same else None, before=before)
-    context |= {"last": last, "errors": form.non_field_errors() if form else None}
+    context |= {"last": last, "today": desk.today, "errors": form.non_field_errors() if form else None}
     return respond(request, membership, page, context, status=422 if form else 200)
 
 
@@ -394,7 +394,6 @@ def respond(
         "membership": membership,
         "project": project,
         "url": reverse(page.url_name, args=[project.pk]),
-        "today": decided_today(annotator=request.user, project=project, kind=page.kind),
         "kind": page.kind,
     } | own
     if _is_htmx(request):
