@@ -19,11 +19,20 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.translation import trans_real
 
-from annotate.models import Author, Project, PromptImport, User
+from annotate.models import Author, Project, PromptImport, QuizAttempt, User
 from annotate.said import Said
+from annotate.services.checks import make_gold
 from annotate.services.review import retract
 from tests import messages
-from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
+from tests.cast import (
+    make_comparison,
+    make_judgment,
+    make_lineup,
+    make_prompt,
+    make_ranking,
+    make_rating,
+    make_response,
+)
 from training.models import Job, Loop, Policy
 from training.services.loops import ensure_loop
 from training.services.runs import end_run, mark_training, start_run
@@ -211,6 +220,36 @@ def test_every_word_on_every_page_can_be_translated(
                 found.setdefault(text, (address, words))
     assert visited >= fewest
     assert found == {}, json.dumps(found, indent=1)
+
+
+def test_rankings_and_the_quiz_can_be_translated_as_well(
+    client: Client, made_up: None, project: Project, alice: User, bob: User
+) -> None:
+    for _ in range(2):
+        make_ranking(make_lineup(make_prompt(project)), bob, [1, 2, 2, 4])
+        make_lineup(make_prompt(project))
+    for expected in ("first", "tie"):
+        make_gold(comparison=make_comparison(make_prompt(project), slots=0), expected=expected, actor=alice)
+    client.force_login(bob)
+    here = f"/projects/{project.pk}/"
+    Project.objects.update(judging=Project.Judging.RANKING)
+    shown = [client.get(here + path, headers={"Accept-Language": "de"}) for path in ("", "rank/", "history/")]
+    Project.objects.update(judging=Project.Judging.PAIRS, quiz_questions=2)
+    client.cookies["django_language"] = "de"
+    shown += [client.get(here + path) for path in ("judge/", "quiz/")]
+    shown.append(client.post(here + "quiz/start/", follow=True))
+    for attempt in QuizAttempt.objects.all():
+        for position in (1, 2):
+            said = {"attempt": attempt.pk, "position": position, "choice": "A"}
+            shown += [client.post(here + "quiz/answer/", said, follow=True), client.get(here + "quiz/")]
+    assert len(shown) >= 10
+    known, found = frameworks_own(), []
+    for answer in shown:
+        assert answer.status_code == 200
+        page = Texts()
+        page.feed(answer.content.decode())
+        found += [(text, words) for text in page.texts() if (words := left_over(text, known))]
+    assert found == []
 
 
 # Leads away from the project or from the session; tested where they are at home.

@@ -79,7 +79,7 @@ def test_what_is_kept_to_be_said_later_has_placeholders_for_strings_only() -> No
     ("sentence", "german"),
     [
         (Said("queue low: %(open)s of %(target)s open items", open=12, target=60), "Warteschlange knapp: 12 von 60"),
-        (Said("waiting: %(why)s", why=Said("there is no model in %(folder)s", folder="/m")), "es wartet: in /m liegt"),
+        (Said("waiting: %(why)s", why=Said("there is no model in %(folder)s", folder="/m")), "wartet: in /m liegt"),
         (Said("every %(hours)s hours", hours=1.5), "alle 1,5 Stunden"),
         (counted("%(n)s new judgment", "%(n)s new judgments", n=1), "1 neues Urteil"),
         (counted("%(n)s new judgment", "%(n)s new judgments", n=12_345), "12.345 neue Urteile"),
