@@ -159,7 +159,9 @@ def test_no_state_of_the_judging_pages_breaks_a_rule(site: WebSite, visit: Visit
     desk = site.seed(
         settings=settings, **{name: wanted[name] for name in ("pairs", "thumbs", "items") if name in wanted}
     )
-    page = visit(desk, f"/projects/{desk.project}/{path}/", viewport={"width": 1280, "height": 720})
+    # Without motion, because colours that are still fading into one another cannot be judged.
+    options = {"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce"}
+    page = visit(desk, f"/projects/{desk.project}/{path}/", **options)
     act(site, desk, page)
     expect(page.locator(shown).first).to_be_visible()
     broken = []
