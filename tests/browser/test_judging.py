@@ -282,15 +282,17 @@ def test_nothing_runs_out_of_the_screen_and_the_choices_are_always_on_it(
     assert (brightness < 200) == (scheme == "dark")
 
 
-@pytest.mark.parametrize("settings", [{}, {"allow_edits": True, "ask_strength": True, "reason_tags": ["Tone"]}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"allow_edits": True, "ask_strength": True, "reason_tags": ["Tone"]}, {"judging": "ranking"}]
+)
 def test_the_page_is_small(site: WebSite, visit: Visit, settings: dict[str, object]) -> None:
     """Eight requests and 250 kB at most, everything counted, on a first visit."""
-    desk = site.seed(pairs=1, settings=settings)
+    desk = site.seed(pairs=1, rankings=1, settings=settings)
     page = visit(desk, f"/projects/{desk.project}/guideline/")
     page.close()
     page = page.context.new_page()
     sizes: list[int] = []
     page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
-    page.goto(desk.judge, wait_until="networkidle")
+    page.goto(desk.rank if "judging" in settings else desk.judge, wait_until="networkidle")
     assert 3 <= len(sizes) <= 8
     assert sum(sizes) < 250_000
