@@ -61,6 +61,19 @@ def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, sch
     assert broken + violations(page, "/accounts/login/") == []
 
 
+def test_no_page_of_numbers_does_on_a_phone(desk: Desk, visit: Visit) -> None:
+    """Tables scroll there: by keyboard too."""
+    page = visit(desk, desk.judge, viewport={"width": 340, "height": 700})
+    page.keyboard.press("a")
+    page.locator("#undo").wait_for()
+    broken = []
+    for name in ("dashboard", "quality"):
+        page.goto(f"/projects/{desk.project}/{name}/")
+        page.evaluate("document.querySelectorAll('main details').forEach((details) => { details.open = true; })")
+        broken += violations(page, name)
+    assert broken == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_about_accounts_does(site: WebSite, visit: Visit, scheme: str) -> None:
     desk = site.seed(site_owner=True)
