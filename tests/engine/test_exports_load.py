@@ -11,7 +11,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from annotate.models import Project, User
 from annotate.services.content import person_author
-from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response, policy_author
+from tests.cast import (
+    make_comparison,
+    make_judgment,
+    make_lineup,
+    make_prompt,
+    make_ranking,
+    make_rating,
+    make_response,
+    policy_author,
+)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -141,6 +150,27 @@ def test_kto_rows_train_one_step_and_mix_their_labels(load: Any, tiny: str, tmp_
     arguments = KTOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=4, **_quiet())
     trainer = KTOTrainer(model=tiny, args=arguments, train_dataset=rows)
     assert 0 < trainer.train().training_loss < 2
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_rankings_load_and_their_pairs_train_one_step(
+    load: Any, judged: Project, bob: User, tiny: str, tmp_path: Path, kind: str
+) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    lineup = make_lineup(make_prompt(judged), "Today.", "No.", "Tomorrow.")
+    ranking = make_ranking(lineup, bob, [1, 2, 2])
+    make_ranking(make_lineup(make_prompt(judged)), bob, [])
+    first, skipped = load("rankings", kind)
+    assert [(answer["rank"], answer["text"]) for answer in first["answers"]] == [
+        (1, "Today."), (2, "No."), (2, "Tomorrow."),
+    ]  # fmt: skip
+    assert [answer["rank"] for answer in skipped["answers"]] == [None] * 4
+    rows = load("dpo", kind).filter(lambda row: row["source"] == "ranking")
+    assert rows["source_id"][:] == [ranking.pk] * 2
+    assert [row["chosen"][0]["content"] for row in rows] == ["Today."] * 2
+    arguments = DPOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=2, **_quiet())
+    assert DPOTrainer(model=tiny, args=arguments, train_dataset=rows).train().training_loss > 0
 
 
 def test_sft_rows_train_one_step(load: Any, tiny: str, tmp_path: Path) -> None:
