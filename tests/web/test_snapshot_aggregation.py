@@ -15,11 +15,22 @@ from django.urls import reverse
 from annotate.models import Comparison, Judgment, Project, User
 from annotate.queries.aggregated import pair_records
 from annotate.services.review import adjudicate
-from tests.cast import join, make_comparison, make_judgment, make_prompt, make_response, make_user, policy_author
+from tests.cast import (
+    join,
+    make_comparison,
+    make_judgment,
+    make_lineup,
+    make_prompt,
+    make_ranking,
+    make_rating,
+    make_response,
+    make_user,
+    policy_author,
+)
 from tests.web.test_runs import form_data
 from tests.web.test_snapshot_selection import trained
 from training.models import Loop, Policy, Run, Snapshot, SnapshotComparison
-from training.queries.runs import accounting
+from training.queries.runs import accounting, snapshot_rows
 from training.rows import dpo_rows
 from training.services.loops import ensure_loop
 from training.services.runs import start_run
@@ -226,6 +237,21 @@ def test_every_judgment_and_every_comparison_is_accounted_for(loop: Loop, pairs:
     assert not run.snapshot.items.filter(outcome="pending").exists()
     assert run.snapshot.items.get(judgment__comparison=pairs["alone"]).reason == "prompt too long"
     assert set(run.snapshot.items.filter(judgment__comparison=pairs["most"]).values_list("outcome")) == {("used",)}
+
+
+def test_rankings_and_ratings_are_accounted_for_beside_comparisons(
+    loop: Loop, pairs: dict[str, Comparison], bob: User
+) -> None:
+    make_ranking(make_lineup(make_prompt(loop.project)), bob, [1, 2, 3, 4])
+    make_rating(make_response(make_prompt(loop.project)), bob)
+    for rule in ("single", "adjudicated"):
+        snapshot = freeze(project=loop.project, selection=select(loop, rule))
+        shown = accounting(Run(snapshot=snapshot))
+        counted = Comparison.objects.count() if rule == "adjudicated" else Judgment.objects.count()
+        assert shown.pending + shown.skipped_total == shown.total == counted + 2
+        kinds = [row[0] for row in snapshot_rows(Run(snapshot=snapshot))]
+        assert len(kinds) == shown.total
+        assert (kinds.count("ranking"), kinds.count("rating")) == (1, 1)
 
 
 def test_a_failed_run_says_which_rows_the_engine_refused(loop: Loop, pairs: dict[str, Comparison]) -> None:

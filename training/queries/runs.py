@@ -46,8 +46,8 @@ class Share:
 class Accounting:
     """What became of a snapshot: used + skipped (+ pending, until the run has ended) = total.
 
-    It counts judgments and ratings where each is a row ("single"), else comparisons and ratings: then ``judgments``
-    says how many went into the comparisons, and ``abstained`` how many had skipped them.
+    It counts every decision where a judgment is a row ("single"), else comparisons, ratings and rankings: then
+    ``judgments`` says how many went into the comparisons, and ``abstained`` how many had skipped them.
     """
 
     total: int
@@ -68,7 +68,7 @@ def accounting(run: Run) -> Accounting:
     items, comparisons = run.snapshot.items.all(), run.snapshot.comparisons.all()
     by_comparison = run.snapshot.aggregation != Aggregation.SINGLE
     counts: Counter[tuple[str, str]] = Counter()
-    for rows in (items.filter(rating__isnull=False), comparisons) if by_comparison else (items,):
+    for rows in (items.filter(judgment__isnull=True), comparisons) if by_comparison else (items,):
         for outcome, reason, count in rows.order_by().values_list("outcome", "reason").annotate(rows=Count("id")):
             counts[outcome, reason] += count
     skipped = [
@@ -94,7 +94,7 @@ ROW_COLUMNS = ("kind", "id", "label", "support", "decided_by", "outcome", "reaso
 def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
     """Each row of the accounting with the judgments that went into it, as ``ROW_COLUMNS``; comparisons first."""
     votes: dict[int, list[str]] = defaultdict(list)
-    items = run.snapshot.items.order_by("judgment_id", "rating_id")
+    items = run.snapshot.items.order_by("judgment_id", "rating_id", "ranking_id")
     for counted_in, judgment in items.filter(counted_in__isnull=False).values_list("counted_in", "judgment"):
         votes[counted_in or 0].append(str(judgment))
     for row in run.snapshot.comparisons.all():
@@ -102,8 +102,9 @@ def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
         about = (row.label, row.support, by, row.outcome, row.reason)
         yield "comparison", row.comparison_id, *about, " ".join(votes[row.pk])
     single = run.snapshot.aggregation == Aggregation.SINGLE
-    for item in items if single else items.filter(rating__isnull=False):
-        kind, pk = ("rating", item.rating_id) if item.judgment_id is None else ("judgment", item.judgment_id)
+    for item in items if single else items.filter(judgment__isnull=True):
+        named = (("judgment", item.judgment_id), ("rating", item.rating_id), ("ranking", item.ranking_id))
+        kind, pk = next(entry for entry in named if entry[1] is not None)
         yield kind, pk, "", None, "", item.outcome, item.reason, item.judgment_id
 
 
