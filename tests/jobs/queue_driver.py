@@ -210,13 +210,13 @@ def fill(comparisons: int) -> tuple[Project, User, AnnotatorGroup]:
         cursor.execute(
             f"""INSERT INTO annotate_slot
                 (project_id, kind, comparison_id, state, annotator_id, only_for_id, only_for_group_id, priority,
-                 swapped, submit_id, created_at)
+                 swapped, order_seed, submit_id, created_at)
             SELECT {project.pk}, 'pair', id,
                 CASE WHEN id %% 10 = 0 THEN 'open' ELSE 'done' END,
                 CASE WHEN id %% 10 = 0 THEN NULL WHEN id %% 2 = 0 THEN {person.pk} ELSE {other.pk} END,
                 CASE WHEN id %% 100 = 0 THEN {person.pk} END,
                 CASE WHEN id %% 100 = 10 THEN {group.pk} END,
-                id %% 3, {"false" if connection.vendor == "postgresql" else "0"}, {uuid_sql}, {now}
+                id %% 3, {"false" if connection.vendor == "postgresql" else "0"}, 0, {uuid_sql}, {now}
             FROM annotate_comparison""",  # noqa: S608  (our own numbers)
             [],
         )
