@@ -33,6 +33,17 @@ def placeholders(text: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_every_text_of_the_interface_is_translated_and_no_other(language: str) -> None:
+    """For a new or changed text: `make messages`, fill in its empty `msgstr` in `locale/`, `make messages` again."""
+    wanted = {(entry.id, entry.context) for entry in messages.collect()}
+    there = {(entry.id, entry.context) for entry in CATALOGUES[language]}
+    assert wanted - there == set(), "`make messages` adds these to the catalogue"
+    assert there - wanted == set(), "`make messages` drops these from the catalogue"
+    untranslated = [entry.id for entry in messages.missing(CATALOGUES[language])]
+    assert untranslated == [], f"fill these in, in {messages.catalogue_path(language)}, then `make messages`"
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
 def test_what_is_compiled_is_what_was_translated(language: str) -> None:
     with messages.catalogue_path(language, compiled=True).open("rb") as file:
         compiled = gettext.GNUTranslations(file)
