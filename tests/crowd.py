@@ -106,7 +106,7 @@ def _insert(like: Model, rows: Iterable[dict[str, Any]], now: datetime) -> None:
     }
     common["created_at"] = _stored(now)
     columns = [column for column in common if column != "id" or not isinstance(like, Judgment)]
-    sql = f"INSERT INTO {like._meta.db_table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608
-    connection.ensure_connection()
+    sql = f"INSERT INTO {like._meta.db_table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
     values = ([(common | row)[column] for column in columns] for row in rows)
-    connection.connection.executemany(sql, values)
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, list(values))

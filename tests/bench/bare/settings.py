@@ -15,6 +15,7 @@ DATABASES = {
         **environ.Env.db_url_config(os.environ["BENCH_BARE_DATABASE_URL"]),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"server_side_binding": True, "prepare_threshold": 3},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
