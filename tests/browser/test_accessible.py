@@ -1,14 +1,12 @@
 """No page breaks a rule of WCAG 2.2 AA that axe-core can check, light or dark."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Page
 
 from tests.authenticator import code
+from tests.browser.axe import violations
 from tests.browser.conftest import Desk, Visit, WebSite
 from tests.cast import PASSWORD
 
-RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 FOR_ANNOTATORS = ["judge", "thumbs", "history", "guideline", "quiz"]
 FOR_LEADS = [
     "dashboard",
@@ -110,9 +108,3 @@ def test_rankings_break_none_either(site: WebSite, visit: Visit, scheme: str) ->
     history = f"/projects/{desk.project}/history/"
     page.goto(history)
     assert broken + violations(page, history) == []
-
-
-def violations(page: Page, path: str) -> list[str]:
-    found = Axe().run(page, options=RULES).response
-    assert len(found["passes"]) > 5, f"{path}: axe-core checked next to nothing"
-    return [f"{path}: {rule['id']} at {node['target']}" for rule in found["violations"] for node in rule["nodes"]]

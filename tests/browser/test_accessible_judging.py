@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import Desk, Visit, WebSite
-from tests.browser.test_accessible import violations
 
 RICH = {
     "messages": [

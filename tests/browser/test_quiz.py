@@ -2,29 +2,29 @@
 
 from playwright.sync_api import expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import Visit, WebSite
-from tests.browser.test_accessible import _violations
 
 
 def test_the_quiz_is_passed_by_keyboard_and_opens_the_queue(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=4, gold=2, settings={"quiz_questions": 2, "quiz_pass_percent": 50})
     page = visit(desk, desk.judge)
-    broken = _violations(page, "gate")
+    broken = violations(page, "gate")
     page.get_by_role("link", name="To the quiz").press("Enter")
     page.get_by_role("button", name="Start the quiz").press("Enter")
     for number in (1, 2):
         expect(page.locator(".judging-tools .badge")).to_have_text(f"Quiz, {number} of 2")
-        broken += _violations(page, "question")
+        broken += violations(page, "question")
         # The right answer is always the first response, which says that it is.
         page.keyboard.press(
             "ArrowLeft" if "First answer" in page.locator("[data-hook=a]").inner_text() else "ArrowRight"
         )
         expect(page.locator("#feedback")).to_have_text("Right")
         expect(page.locator(".feedback")).to_be_focused()
-        broken += _violations(page, "feedback")
+        broken += violations(page, "feedback")
         page.keyboard.press("n")
     expect(page.locator("#outcome")).to_have_text("Passed")
-    broken += _violations(page, "end")
+    broken += violations(page, "end")
     page.get_by_role("link", name="Judge", exact=True).press("Enter")
     expect(page.locator("#decision")).to_be_visible()
     assert broken == []

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.axe import violations
 from tests.browser.conftest import WebSite, web_site
-from tests.browser.test_accessible import violations
 from tests.live_site import free_port
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 
