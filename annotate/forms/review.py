@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Project, PromptReport, User, Verdict
@@ -39,7 +40,11 @@ class RetractionForm(forms.Form):
         super().__init__(*args, **kwargs)
         people = self.fields["annotator"]
         assert isinstance(people, forms.ModelChoiceField)  # noqa: S101  (tells the type checker what stands above)
-        people.queryset = User.objects.filter(judgments__project=project).distinct().order_by("username")
+        people.queryset = User.objects.filter(
+            Q(pk__in=project.judgments.values("annotator"))
+            | Q(pk__in=project.ratings.values("annotator"))
+            | Q(pk__in=project.rankings.values("annotator"))
+        ).order_by("username")
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

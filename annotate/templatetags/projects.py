@@ -15,10 +15,14 @@ register = template.Library()
 
 @register.inclusion_tag("annotate/project_tabs.html", takes_context=True)
 def project_tabs(context: dict[str, Any], membership: Membership) -> dict[str, Any]:
-    """Links to the pages this member may see, of all apps. The one that the request is below is the current one."""
+    """Links to the pages this member may see, of all apps. The current one is that of which the
+    page says that it belongs to it (``tab``, a url's name), else the one that the request is below.
+    """
     tabs = [tab for path in settings.PROJECT_TABS for tab in import_string(path) if may(membership, tab.role)]
     links = [(tab.label, reverse(tab.url_name, args=[membership.project_id])) for tab in tabs]
     # The first tab's address is the beginning of all others, so the longest fit wins.
-    fitting = [url for _, url in links if context["request"].path.startswith(url)]
+    # A page without a tab of its own names the one it belongs to: it is reached from there.
+    address = reverse(context["tab"], args=[membership.project_id]) if "tab" in context else context["request"].path
+    fitting = [url for _, url in links if address.startswith(url)]
     current = max(fitting, key=len, default="")
     return {"links": [(label, url, url == current) for label, url in links]}

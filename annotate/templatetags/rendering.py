@@ -1,4 +1,4 @@
-"""``{{ text|markdown }}`` for what was said in a chat: untrusted Markdown as safe HTML."""
+"""How kept texts and values are shown: ``{{ text|markdown }}`` makes untrusted Markdown of a chat safe HTML."""
 
 from django import template
 from django.utils.safestring import SafeString
@@ -26,3 +26,9 @@ def speaker(role: str) -> str:
 def last_message(messages: list[Message]) -> str:
     """What the conversation ends with: the message that wants an answer."""
     return messages[-1]["content"]
+
+
+@register.filter
+def listed(value: object) -> str:
+    """A value of an audit entry: a list as its parts."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -54,7 +54,12 @@ def comparison(request: SignedInRequest, project_id: int, comparison_id: int) ->
     """One comparison with everything that was said of it, to decide or to decide again."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     subject = _comparison(membership, comparison_id)
-    context = {"membership": membership, "project": membership.project, "form": VerdictForm()}
+    context = {
+        "membership": membership,
+        "project": membership.project,
+        "tab": "annotate:review",
+        "form": VerdictForm(),
+    }
     return render(request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)})
 
 
@@ -65,7 +70,7 @@ def adjudicate(request: SignedInRequest, project_id: int, comparison_id: int) ->
     subject = _comparison(membership, comparison_id)
     form = VerdictForm(request.POST)
     if not form.is_valid():
-        context = {"membership": membership, "project": membership.project, "form": form}
+        context = {"membership": membership, "project": membership.project, "tab": "annotate:review", "form": form}
         return render(
             request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)}, status=422
         )
@@ -162,6 +167,7 @@ def _retraction_context(membership: Membership, form: RetractionForm) -> dict[st
     return {
         "membership": membership,
         "project": membership.project,
+        "tab": "annotate:quality",
         "form": form,
         "retractions": queries.retractions_of(membership.project),
     }

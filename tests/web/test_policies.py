@@ -61,7 +61,7 @@ def test_the_list_says_which_policy_gives_the_next_answers(client: Client, lea: 
     client.force_login(lea)
     page = client.get(reverse("training:policies", args=[loop.pk])).content.decode()
     assert page.index("Policy 1") < page.index("Sampler") < page.index("Base</a>") < page.index("Champion")
-    assert "71 %" in page
+    assert '71% <span class="muted small">58–81, n 52</span>' in page
 
 
 def test_a_policy_names_its_parent_run_snapshot_and_manifest(client: Client, lea: User, loop: Loop) -> None:
@@ -76,7 +76,7 @@ def test_a_policy_names_its_parent_run_snapshot_and_manifest(client: Client, lea
 def test_held_out_accuracy_comes_with_its_interval_and_number(client: Client, lea: User, loop: Loop) -> None:
     client.force_login(lea)
     page = client.get(reverse("training:policy", args=[loop.pk, 1])).content.decode()
-    assert "95% interval 58 % to 81 % (Wilson), 37 of 52 judgments" in page
+    assert "95% interval 58% to 81% (Wilson), 37 of 52 judgments" in page
     assert "4.20" in page
     assert "0.31" in page
 

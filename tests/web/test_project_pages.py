@@ -139,6 +139,12 @@ def test_tabs_show_each_role_its_pages_and_mark_the_one_that_is_open(
     for_lea = page(client, lea, "new_import", project.pk)
     assert f'<a href="{prompts}" aria-current="page">' in for_lea
     assert for_lea.count('aria-current="page"') == 1
+    # A page without a tab of its own is below the one that leads there.
+    retractions = page(client, lea, "retractions", project.pk)
+    assert f'<a href="{reverse("annotate:quality", args=[project.pk])}" aria-current="page">' in retractions
+    assert retractions.count('aria-current="page"') == 1
+    comparison = page(client, lea, "comparison", project.pk, make_comparison(make_prompt(project)).pk)
+    assert f'<a href="{reverse("annotate:review", args=[project.pk])}" aria-current="page">' in comparison
 
 
 def settings_values(client: Client, project: Project) -> dict[str, str]:
@@ -166,6 +172,10 @@ def test_every_setting_is_in_one_group_of_the_page(client: Client, project: Proj
     client.force_login(lea)
     form = client.get(reverse("annotate:settings", args=[project.pk])).context["form"]
     assert [field.name for group in form.groups() for field in group.fields] == list(form.fields)
+    shown = page(client, lea, "settings", project.pk)
+    for number, _group in enumerate(form.groups(), 1):
+        assert f'href="#group-{number}"' in shown
+        assert f'<h2 id="group-{number}">' in shown
 
 
 def test_saving_the_page_as_it_stands_changes_nothing(client: Client, project: Project, lea: User) -> None:

@@ -19,7 +19,7 @@ from scipy import stats
 from annotate.models import Adjudication, AuditEntry, Comparison, Judgment, Project, Role, Slot, User
 from annotate.queries import quality, review
 from annotate.services.review import report_prompt, retract
-from tests.cast import join, make_comparison, make_judgment, make_prompt, make_response, make_user
+from tests.cast import join, make_comparison, make_judgment, make_prompt, make_rating, make_response, make_user
 
 
 @pytest.fixture
@@ -160,6 +160,14 @@ def test_a_retraction_takes_a_persons_judgments_out_and_back_in(
     client.post(url("reverse_retraction", project, made.pk))
     assert len(quality.rows(project)) == 2
     assert not Judgment.objects.filter(retracted_at__isnull=False).exists()
+
+
+def test_whoever_only_rated_can_be_retracted_too(client: Client, project: Project, lea: User, bob: User) -> None:
+    rating = make_rating(make_response(make_prompt(project)), bob)
+    client.force_login(lea)
+    assert client.post(url("retract", project), {"annotator": bob.pk, "reason": "spam"}).status_code == 302
+    rating.refresh_from_db()
+    assert rating.retracted_at is not None
 
 
 def test_the_audit_log_is_filtered_and_taken_away_as_safe_csv(

@@ -36,7 +36,13 @@ def percent(value: Any) -> str:
     """A share as whole percent; a dash where there is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return MISSING
-    return f"{100 * value:.0f} %"
+    return _("%(number)s%%") % {"number": f"{100 * value:.0f}"}
+
+
+@register.filter
+def percent_number(value: float) -> str:
+    """A share as whole percent without the sign, for the ends of an interval."""
+    return f"{100 * value:.0f}"
 
 
 @register.filter
