@@ -31,7 +31,8 @@ def membership_for(user: User | AnonymousUser, project_id: int, *, role: Role = 
     Raises ``Http404`` for a stranger and ``PermissionDenied`` for a member whose role is below ``role``.
     """
     membership = (
-        Membership.objects.select_related("project").filter(project_id=project_id, user_id=user.pk).first()
+        # Unordered: there is at most one, and the order of members would join the accounts.
+        Membership.objects.select_related("project").filter(project_id=project_id, user_id=user.pk).order_by().first()
         if user.is_authenticated
         else None
     )
