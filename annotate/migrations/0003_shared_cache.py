@@ -10,7 +10,7 @@ def make(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("annotate", "0011_worked_examples"),
+        ("annotate", "0002_audit_append_only"),
     ]
 
     operations = [

@@ -1,10 +1,10 @@
-"""An epoch for each person's sessions, and triggers that keep the audit log as it was written.
+"""Triggers that keep the audit log as it was written.
 
 SQLite drops a table's triggers when a later migration rebuilds the table: such a migration must end with ``guard``
 again (tests/web/test_audit.py and ``manage.py verify`` find a log that lost them).
 """
 
-from django.db import migrations, models
+from django.db import migrations
 
 SQLITE = [
     f"""CREATE TRIGGER audit_append_only_{deed.lower()} BEFORE {deed} ON annotate_auditentry
@@ -39,14 +39,9 @@ def unguard(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("annotate", "0004_measured_since_resumed"),
+        ("annotate", "0001_initial"),
     ]
 
     operations = [
-        migrations.AddField(
-            model_name="user",
-            name="session_epoch",
-            field=models.PositiveIntegerField(default=0, editable=False),
-        ),
         migrations.RunPython(guard, unguard),
     ]
