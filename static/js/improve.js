@@ -105,6 +105,7 @@
   document.addEventListener("submit", (event) => {
     if (event.target === decision()) sentId = submitId();
   }, true);
+  for (const name of ["htmx:response:error", "htmx:error"]) document.addEventListener(name, () => { sentId = null; });
   document.addEventListener("htmx:after:swap", (event) => {
     const context = event.detail.ctx;
     if (context?.target !== work) return;

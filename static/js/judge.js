@@ -56,7 +56,14 @@
   }, true);
 
   document.addEventListener("submit", (event) => {
-    if (event.target !== decision()) return;
+    if (event.target !== decision()) {
+      // While a choice waits to be sent, nothing may put another item in its place.
+      if (retryTimer && work.contains(event.target)) {
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      }
+      return;
+    }
     signOfLife();
     stopWaiting(false);
     sentId = submitId();
@@ -69,12 +76,15 @@
   function failed(event) {
     const context = event.detail.ctx;
     const status = context?.response?.status;
+    // It is not decided yet, and its draft stays, also when an undo leads away from it.
+    sentId = null;
     if (status === 409 || status === 422) return;
     if (status === 401) toast("toast-signed-out");
     // What nobody asked for, such as looking again, may fail quietly: it is repeated anyway.
-    else if (!context || context.sourceElement?.id !== "decision") return;
+    else if (context?.sourceElement?.tagName !== "FORM") return;
     else if (status >= 400 && status < 500) toast("toast-refused");
-    else waitAndSend();
+    else if (context.sourceElement === decision()) waitAndSend();
+    else toast("toast-failed");
   }
   document.addEventListener("htmx:response:error", failed);
   document.addEventListener("htmx:error", failed);
@@ -142,7 +152,8 @@
       if (field.name === "rationale") field.value = draft.rationale;
       else field.checked = draft.tags.includes(field.value);
     }
-    work.querySelector("details.why").open = true;
+    const why = work.querySelector("details.why");
+    if (why) why.open = true;
   }
   kept((store) => {
     for (const key of Object.keys(store)) {
@@ -161,6 +172,7 @@
     stopWaiting(true);
     toasts.replaceChildren();
     if (status === 422) {
+      sentId = null;
       // The same item with what was typed; the field where something is missing has `autofocus`.
       lastSign = performance.now();
       return;
@@ -238,10 +250,13 @@
     if (event.shiftKey && /^[a-z]$/i.test(event.key)) return;
     const field = event.target.closest("input, textarea, select, [contenteditable]");
     if (field && event.key === "Escape") work.querySelector("[data-focus]")?.focus({ preventScroll: true });
+    // Enter in a box would press the form's first button: where that one chooses nothing, it need not be sent.
+    const blank = work.querySelector("button[form=decision][hidden]");
+    if (blank && event.key === "Enter" && field?.type === "checkbox" && field.form === blank.form) event.preventDefault();
     // A box that is ticked takes the space bar and no other key.
     if (field && !(field.type === "checkbox" && event.key !== " ")) return;
     // Wide code and tables scroll sideways with the arrows once they have the focus.
-    if (event.key.startsWith("Arrow") && event.target.closest("pre, table")) return;
+    if (event.key.startsWith("Arrow") && event.target.closest("pre, table, math")) return;
     const found = pressed(event);
     if (!found || found.disabled) return;
     event.preventDefault();

@@ -15,7 +15,7 @@
     if (event.target.closest("input, textarea, select")) return;
     if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
     // Wide code and tables scroll sideways with the arrows once they have the focus.
-    if (event.key.startsWith("Arrow") && event.target.closest("pre, table")) return;
+    if (event.key.startsWith("Arrow") && event.target.closest("pre, table, math")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const found = [...document.querySelectorAll("[data-keys]")].find((element) => element.dataset.keys.split(" ").includes(key));
     if (!found) return;

@@ -58,8 +58,9 @@
   }
   function keep() {
     const ranks = answers().map(rankOf);
-    if (!submitId() || !ranks.some(Boolean)) return;
-    stored((store) => store.setItem(draftKey(submitId()), JSON.stringify({ ranks, at: Date.now() })));
+    if (!submitId()) return;
+    if (!ranks.some(Boolean)) stored((store) => store.removeItem(draftKey(submitId())));
+    else stored((store) => store.setItem(draftKey(submitId()), JSON.stringify({ ranks, at: Date.now() })));
   }
   function prepare() {
     if (!answers().length) return;
@@ -73,6 +74,7 @@
   document.addEventListener("submit", (event) => {
     if (event.target === decision()) sentId = submitId();
   }, true);
+  for (const name of ["htmx:response:error", "htmx:error"]) document.addEventListener(name, () => { sentId = null; });
   document.addEventListener("htmx:after:swap", (event) => {
     const context = event.detail.ctx;
     if (context?.target !== work) return;
@@ -107,7 +109,7 @@
       mark(next ?? marked(), true);
     } else if (key === "backspace") rank(marked(), "");
     else if (key === "arrowleft" || key === "arrowright") {
-      if (radio || event.target.closest("pre, table")) return;
+      if (radio || event.target.closest("pre, table, math")) return;
       move(key === "arrowleft" ? -1 : 1);
     } else if (key === "enter") {
       // A link or a button that has the focus is what Enter means.

@@ -104,7 +104,7 @@
   // With the focus on the whole item, the keys that scroll a page scroll both panes.
   document.addEventListener("keydown", (event) => {
     if (!inPanes() || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (inField(event.target) || event.target.closest(".answer, .conversation, pre, table")) return;
+    if (inField(event.target) || event.target.closest(".answer, .conversation, pre, table, math")) return;
     if (document.querySelector("dialog[open]")) return;
     const page = 0.85 * (answers()[0]?.clientHeight ?? 0);
     const by = {
