@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from annotate.models import AuditEntry, Membership, Project, User
-from annotate.services.projects import GuidelineMovedError, write_guideline
+from annotate.services.projects import GuidelineMovedError, create_project, write_guideline
 from tests.cast import join, make_comparison, make_judgment, make_prompt, make_rating, make_response, make_user
 
 
@@ -291,6 +291,23 @@ def test_a_project_without_prompts_says_what_to_do_next(client: Client, alice: U
     Membership.objects.create(project=empty, user=alice, role="owner")
     assert reverse("annotate:new_import", args=[empty.pk]) in page(client, alice, "project", empty.pk)
     assert "No prompts yet" in page(client, alice, "prompts", empty.pk)
+
+
+def test_the_judging_page_of_a_project_without_prompts_tells_its_lead_to_import_some(
+    client: Client, alice: User, bob: User
+) -> None:
+    project = create_project(name="Empty", created_by=alice, guideline_text="Be kind.", judging=Project.Judging.PAIRS)
+    project.guidelines.get().acknowledgements.create(user=alice)
+    join(project, bob)
+    importing = reverse("annotate:new_import", args=[project.pk])
+    for_bob = page(client, bob, "judge", project.pk)
+    assert "New answers are being prepared" in for_bob
+    assert importing not in for_bob
+    for_alice = page(client, alice, "judge", project.pk)
+    assert f'href="{importing}"' in for_alice
+    assert "New answers are being prepared" not in for_alice
+    make_prompt(project)
+    assert "New answers are being prepared" in page(client, alice, "judge", project.pk)
 
 
 def test_prompts_of_strange_content_are_shown_as_text(client: Client, project: Project, lea: User, bob: User) -> None:

@@ -99,6 +99,7 @@ def test_a_disagreement_waits_for_review_until_somebody_decides(
     assert "eve" not in page  # pseudonyms only
     refused = client.post(url("adjudicate", project, disputed.pk), {"verdict": "maybe"})
     assert refused.status_code == 422
+    assert "Choose a verdict." in client.post(url("adjudicate", project, disputed.pk)).content.decode()
     assert client.post(url("adjudicate", project, disputed.pk), {"verdict": "second"}).status_code == 302
     assert not review.disputed(project).exists()
     client.post(url("adjudicate", project, disputed.pk), {"verdict": "first"})
@@ -174,8 +175,9 @@ def test_the_audit_log_is_filtered_and_taken_away_as_safe_csv(
     client: Client, project: Project, lea: User, bob: User, disputed: Comparison
 ) -> None:
     retract(project=project, actor=lea, annotator=bob, reason="=HYPERLINK(1)")
-    AuditEntry.objects.create(project=project, verb="=cmd", subject="@x")
+    AuditEntry.objects.create(project=project, verb="=cmd", subject="@x", detail={"members": ["bob", "eve"]})
     client.force_login(lea)
+    assert "members: bob, eve" in client.get(url("audit", project)).content.decode()
     page = client.get(url("audit", project), {"verb": "judgments"}).content.decode()
     assert "judgments.retracted" in page
     assert "project.created" not in page
