@@ -305,8 +305,8 @@ def _next(
     slot = None
     enough = quota_left(membership, now) == 0
     if not enough:
-        # Who has just decided holds nothing more, or something in another tab, which is theirs to finish there.
-        claim = take_next if last else claim_slot
+        # Who has just decided holds nothing more but in another tab, which is theirs to finish there, or after an undo.
+        claim = take_next if last and "again" not in request.POST else claim_slot
         slot = claim(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
         if slot is None and "poll" in request.GET:
             return HttpResponse(status=204)

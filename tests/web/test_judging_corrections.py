@@ -28,7 +28,7 @@ def fields(body: str) -> dict[str, str]:
     """What the form of the choices would send."""
     form = body[body.index('id="decision"') :]
     form = form[: form.index("</form>")]
-    return dict(re.findall(r'<input type="hidden" name="(slot|client_id)" value="([^"]*)"', form))
+    return dict(re.findall(r'<input type="hidden" name="(slot|client_id|again)" value="([^"]*)"', form))
 
 
 def opened(client: Client, path: str) -> dict[str, str]:
@@ -75,6 +75,21 @@ def test_undo_shows_the_pair_again_as_it_was_with_the_old_choice_marked(bobs: Cl
         ("A", None)
     ]
     assert list(broken()) == []
+
+
+def test_what_was_on_the_page_before_an_undo_comes_next_as_it_was(bobs: Client, project: Project) -> None:
+    judge(bobs, project)
+    body = judge(bobs, project, "B")
+    waiting = fields(body)
+    for _ in range(2):
+        pressed = {"kind": "pair", "undone_id": undo_of(body)}
+        body = bobs.post(page(project, "undo"), pressed, headers=HTMX).content.decode()
+    for _ in range(2):
+        body = bobs.post(page(project), {**fields(body), "choice": "A"}, headers=HTMX).content.decode()
+    assert {name: fields(body)[name] for name in ("slot", "client_id")} == {
+        name: waiting[name] for name in ("slot", "client_id")
+    }
+    assert Slot.objects.filter(state="leased").count() == 1
 
 
 def test_a_press_on_undo_that_comes_twice_undoes_one_decision(bobs: Client, project: Project) -> None:
