@@ -126,7 +126,7 @@ def test_dpo_rows_train_one_step(load: Any, tiny: str, tmp_path: Path, kind: str
     rows = load("dpo", kind)
     assert rows.column_names == ["prompt", "chosen", "rejected", "source", "source_id"]
     assert rows["source"].count("edit") == 1
-    rows = rows.filter(lambda row: row["source"] == "judgment")
+    rows = rows.filter(lambda row: row["source"] == "comparison")
     assert len(rows) == 8  # Neither tie, nor both bad, nor skip, nor the reserved prompt.
     assert all(row["chosen"][0]["content"].endswith("on its way.") for row in rows)
     arguments = DPOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=4, **_quiet())
