@@ -50,8 +50,9 @@ def test_the_database_refuses_it_too(project: Project, statement: str) -> None:
 
 def test_verify_finds_a_log_that_lost_its_triggers(project: Project) -> None:
     with connection.cursor() as cursor:
-        on = "" if connection.vendor == "sqlite" else " ON annotate_auditentry"
-        cursor.execute(f"DROP TRIGGER audit_append_only_delete{on}")
+        on_sqlite = connection.vendor == "sqlite"
+        trigger = "audit_append_only_delete" if on_sqlite else "audit_append_only ON annotate_auditentry"
+        cursor.execute(f"DROP TRIGGER {trigger}")
     errors = io.StringIO()
     with pytest.raises(CommandError):
         call_command("verify", stdout=io.StringIO(), stderr=errors)
