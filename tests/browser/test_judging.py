@@ -134,6 +134,7 @@ def test_two_tabs_with_the_same_pair_keep_the_first_answer_and_say_so(site: WebS
     first, second = visit(desk, desk.judge), visit(desk, desk.judge)
     assert message(first) == message(second)
     press(first, "b")
+    visit.forgive("409")
     press(second, "a")
     expect(second.locator("#work")).to_contain_text("What is saved: B is better")
     expect(second.get_by_role("link", name="Continue")).to_be_focused()
@@ -141,9 +142,6 @@ def test_two_tabs_with_the_same_pair_keep_the_first_answer_and_say_so(site: WebS
     expect(second.locator("article.item")).to_be_visible()
     assert message(second) == message(first)
     assert judgments(site, desk) == [("B", "")]
-    # The browser itself reports the 409 on its console; nothing else may be there.
-    assert all("409" in error for error in visit.errors)
-    visit.errors.clear()
 
 
 @pytest.mark.parametrize("arrives", [False, True])
@@ -160,6 +158,7 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
             route.fetch()
         route.abort("connectionfailed")
 
+    visit.forgive("ERR_CONNECTION_FAILED", "htmx:error: Failed to fetch")
     page.route(re.compile(r"/judge/$"), break_down)
     page.wait_for_timeout(SETTLED_MS)
     page.keyboard.press("b")
@@ -172,26 +171,26 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
     expect(page.locator(".toast")).to_have_count(0)
     assert judgments(site, desk) == [("B", "")]
-    visit.errors.clear()  # The broken connection.
 
 
 def test_a_server_error_leaves_the_choice_on_the_page(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
     first = message(page)
+    visit.forgive("502")
     page.route(re.compile(r"/judge/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
     page.wait_for_timeout(SETTLED_MS)
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     assert message(page) == first
     expect(page.locator("button[value=A]")).to_be_enabled()
-    visit.errors.clear()  # The 502.
 
 
 def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
     first = message(page)
+    visit.forgive("401")
     cookies = page.context.cookies()
     page.context.clear_cookies(name="sessionid")
     page.wait_for_timeout(SETTLED_MS)
@@ -202,7 +201,6 @@ def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: We
     page.goto(desk.judge)
     assert message(page) == first
     assert judgments(site, desk) == []
-    visit.errors.clear()  # The 401.
 
 
 def test_new_work_appears_by_itself_on_the_waiting_page(site: WebSite, visit: Visit) -> None:
