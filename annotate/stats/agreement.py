@@ -6,7 +6,7 @@ people by units, and seconds for thousands of units; the tests compare it with t
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,36 +44,62 @@ class Alpha:
     undefined: Said | None = None
 
 
-def alpha(labels: Iterable[Label], *, distance: str = "nominal", resamples: int = 1000, seed: int = 0) -> Alpha:
+def alpha(
+    labels: Iterable[Label],
+    *,
+    distance: str = "nominal",
+    resamples: int = 1000,
+    seed: int = 0,
+    clusters: Mapping[int, int] | None = None,
+) -> Alpha:
     """Krippendorff's alpha of ``labels`` for a ``nominal``, ``ordinal`` or ``interval`` distance.
 
     Ordinal labels are numbers. The interval is the percentile bootstrap over units: comparisons are drawn again, with
     all that was said of each. Units with the same labels are the same to alpha, so that a sample is a few counts, and
-    a thousand samples cost milliseconds however many units there are. Source: Krippendorff (2018), chapter 12.
+    a thousand samples cost milliseconds however many units there are. Units that belong together, as the answers of one
+    ranking do, are drawn together: ``clusters`` tells of each unit to which it belongs. Source: Krippendorff (2018),
+    chapter 12.
     """
     by_unit: dict[int, dict[int, str | float]] = defaultdict(dict)
     for unit, annotator, label in labels:
         by_unit[unit][annotator] = label
-    shared = [list(row.values()) for row in by_unit.values() if len(row) >= 2]
-    count = sum(map(len, shared))
+    shared = {unit: list(row.values()) for unit, row in by_unit.items() if len(row) >= 2}
+    count = sum(map(len, shared.values()))
     if not shared:
         return Alpha(None, None, None, 0, 0, _NO_OVERLAP)
-    values = sorted({label for row in shared for label in row}, key=lambda label: (isinstance(label, str), label))
+    said = {label for row in shared.values() for label in row}
+    values = sorted(said, key=lambda label: (isinstance(label, str), label))
     if len(values) == 1:
         return Alpha(None, None, None, len(shared), count, _ALL_ALIKE)
     place = {value: number for number, value in enumerate(values)}
-    alike = Counter(tuple(sorted([place[label] for label in row])) for row in shared)
+    pattern_of = {unit: tuple(sorted([place[label] for label in row])) for unit, row in shared.items()}
+    alike = Counter(pattern_of.values())
     patterns = np.array([np.bincount(key, minlength=len(values)) for key in alike], dtype=float)
     units = np.array(list(alike.values()), dtype=float)
     scale = np.array([value if isinstance(value, float) else number for value, number in place.items()])
     value = _alphas(units[None], patterns, scale, distance)[0]
+    independent = len(shared) if clusters is None else len({clusters[unit] for unit in shared})
     # Where nobody ever disagreed, units drawn again never do either: "1 to 1" would pretend to know.
-    if len(shared) < FEWEST_UNITS or value == 1:
+    if independent < FEWEST_UNITS or value == 1:
         return Alpha(float(value), None, None, len(shared), count)
-    drawn = np.random.default_rng(seed).multinomial(len(shared), units / len(shared), size=resamples).astype(float)
+    rng = np.random.default_rng(seed)
+    if clusters is None:
+        drawn = rng.multinomial(len(shared), units / len(shared), size=resamples).astype(float)
+    else:
+        number = {key: column for column, key in enumerate(alike)}
+        row_of = {cluster: row for row, cluster in enumerate(sorted({clusters[unit] for unit in shared}))}
+        together = np.zeros((independent, len(alike)))
+        for unit, key in pattern_of.items():
+            together[row_of[clusters[unit]], number[key]] += 1
+        drawn = _draw(rng, independent, resamples) @ together
     # A sample in which everybody says the same has no alpha, and is left out.
     low, high = np.nanpercentile(_alphas(drawn, patterns, scale, distance), [2.5, 97.5])
     return Alpha(float(value), float(low), float(high), len(shared), count)
+
+
+def _draw(rng: np.random.Generator, count: int, resamples: int) -> Floats:
+    """How often each of ``count`` clusters is in each sample."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
 
 
 def _alphas(units: Floats, patterns: Floats, scale: Floats, distance: str) -> Floats:
@@ -122,6 +148,23 @@ def raw_agreement(labels: Iterable[Label]) -> Share:
             pairs += 1
             same += left == right
     return wilson(same, pairs)
+
+
+def clustered_share(counts: Sequence[tuple[int, int]], *, resamples: int = 1000, seed: int = 0) -> Share:
+    """Hits of all that was counted, when what is counted comes in clusters: ``counts`` are (hits, n) of each.
+
+    The pairs of one ranking hang together, so that Wilson's interval over them would be far too narrow: this one is the
+    percentile bootstrap over clusters. None below five clusters, and where all or none were hits.
+    """
+    hits, count = sum(hit for hit, _ in counts), sum(n for _, n in counts)
+    if count == 0:
+        return Share(0, 0, None, None, None)
+    if len(counts) < FEWEST_UNITS or hits in (0, count):
+        return Share(hits, count, hits / count, None, None)
+    table = np.array(counts, dtype=float)
+    drawn = _draw(np.random.default_rng(seed), len(table), resamples) @ table
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return Share(hits, count, hits / count, float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)

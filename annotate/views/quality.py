@@ -12,6 +12,7 @@ from annotate.access import SignedInRequest, membership_for
 from annotate.exports.csv_safety import formula_safe
 from annotate.models import Project, Role, User
 from annotate.queries import quality as queries
+from annotate.queries import ranked
 from annotate.stats.agreement import Alpha
 from annotate.stats.intervals import Share
 
@@ -37,18 +38,35 @@ def quality(request: SignedInRequest, project_id: int) -> HttpResponse:
         "pairs": [(names.get(pair.left), names.get(pair.right), pair) for pair in queries.agreement_of_pairs(opinions)],
         "annotators": [(names.get(entry.annotator), entry) for entry in queries.annotators(project, entries)],
         "shortcuts": queries.shortcut_shares(project),
+        "ranked": _ranked(project, names),
     }
     return render(request, "annotate/quality.html", context)
+
+
+def _ranked(project: Project, names: dict[int, User]) -> dict[str, object]:
+    """What the page says of rankings; empty when nobody ranked anything."""
+    orders = ranked.orders(project)
+    if not orders:
+        return {}
+    lineups = ranked.shared(orders)
+    pairs = ranked.agreement_of_pairs(lineups.values())
+    return {
+        "agreement": ranked.agreement(lineups.values()),
+        "by_round": ranked.agreement_by_round(lineups.values()),
+        "pairs": [(names.get(pair.left), names.get(pair.right), pair.found) for pair in pairs],
+        "annotators": [(names.get(entry.annotator), entry) for entry in ranked.annotators(project, orders)],
+    }
 
 
 @require_safe
 @login_required
 def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
-    """Agreement or shortcuts as CSV, people by their pseudonyms."""
+    """Agreement, shortcuts, or the same of rankings as CSV, people by their pseudonyms."""
     project = membership_for(request.user, project_id, role=Role.LEAD).project
-    rows = {"agreement": _agreement, "shortcuts": _shortcuts}.get(name)
+    tables = {"agreement": _agreement, "shortcuts": _shortcuts, "rankings": _rankings, "rankers": _rankers}
+    rows = tables.get(name)
     if rows is None:
-        raise Http404("There is no such table: choose agreement or shortcuts.")
+        raise Http404(f"There is no such table: choose one of {', '.join(tables)}.")
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{name}-{project.pk}.csv"'
     writer = csv.writer(answer)
@@ -93,6 +111,33 @@ def _shortcuts(project: Project) -> Iterator[list[object]]:
         yield [name, *_share(getattr(found, name))]
 
 
+def _rankings(project: Project) -> Iterator[list[object]]:
+    alphas = [f"alpha_ordinal_{part}" for part in ("value", "low", "high", "n")]
+    yield ["of", "which", "lineups", "same", "same_low", "same_high", "same_n", *alphas, "undefined"]
+    lineups = ranked.shared(ranked.orders(project)).values()
+    yield ["all", "", *_ranking_figures(ranked.agreement(lineups))]
+    for number, by_round in ranked.agreement_by_round(lineups):
+        yield ["round", number, *_ranking_figures(by_round)]
+    people = dict(User.objects.filter(rankings__project=project).values_list("pk", "pseudonym"))
+    for pair in ranked.agreement_of_pairs(lineups):
+        who = f"{people.get(pair.left, '')} {people.get(pair.right, '')}"
+        yield ["pair", who, *_ranking_figures(pair.found)]
+
+
+def _ranking_figures(found: ranked.RankingAgreement) -> list[object]:
+    return [found.lineups, *_share(found.same), *_alpha(found.ordinal), found.ordinal.undefined or ""]
+
+
+def _rankers(project: Project) -> Iterator[list[object]]:
+    shares = ("same", "first_shown", "fast", "skips")
+    columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
+    yield ["annotator", "rankings", "median_seconds", *columns]
+    people = dict(User.objects.filter(rankings__project=project).values_list("pk", "pseudonym"))
+    for entry in ranked.annotators(project, ranked.orders(project)):
+        cells = [cell for name in shares for cell in _share(getattr(entry, name))]
+        yield [people.get(entry.annotator, ""), entry.rankings, entry.median_seconds, *cells]
+
+
 @require_safe
 @login_required
 def annotators_csv(request: SignedInRequest, project_id: int) -> HttpResponse:
@@ -132,10 +177,13 @@ def _annotator_context(request: HttpRequest, project_id: int, user_id: int) -> d
     person = get_object_or_404(User, pk=user_id, memberships__project=project_id)
     entries = queries.rows(membership.project, annotator=person)
     measured = queries.annotators(membership.project, entries)
+    orders = ranked.orders(membership.project)
+    rankers = [entry for entry in ranked.annotators(membership.project, orders) if entry.annotator == person.pk]
     return {
         "membership": membership,
         "project": membership.project,
         "person": person,
         "quality": measured[0] if measured else None,
+        "ranker": rankers[0] if rankers else None,
         "shortcuts": queries.shortcut_shares(membership.project, annotator=person),
     }
