@@ -9,8 +9,11 @@ from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Aggregation
 from annotate.telling import told
-from training.engine.spec import DPO_LOSSES, KTO_LOSSES, SCHEDULERS, SpecError
-from training.models import Loop, Method, Reference
+from training.engine.checks import SpecError
+from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.methods.base import Method
+from training.engine.spec import SCHEDULERS
+from training.models import Loop, Reference, method_choices
 from training.paths import belongs_to_a_project
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ def _whole(label: "_StrPromise", hint: "_StrPromise") -> forms.IntegerField:
 class RunForm(forms.Form):
     """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
 
-    method = forms.ChoiceField(choices=Method.choices, widget=forms.HiddenInput)
+    method = forms.ChoiceField(choices=method_choices, widget=forms.HiddenInput)
 
     aggregation = forms.ChoiceField(
         label=_("Several judgments of one comparison"),
@@ -149,11 +152,6 @@ class RunForm(forms.Form):
         ),
         (_("Safety and repetition"), ("min_rows", "save_every", "seed")),
     )
-    # DPO weighs no classes; KTO takes one loss and knows no smoothing.
-    ABSENT: Mapping[str, tuple[str, ...]] = {
-        Method.DPO: ("desirable_weight", "undesirable_weight"),
-        Method.KTO: ("loss_weights", "label_smoothing"),
-    }
 
     def __init__(
         self,
@@ -166,18 +164,27 @@ class RunForm(forms.Form):
         shown = dict(settings) | {"method": method, "aggregation": aggregation}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
         super().__init__(data, initial=shown)
-        self.chosen = Method(method)
-        for name in self.ABSENT[method]:
-            del self.fields[name]
-        losses = KTO_LOSSES if method == Method.KTO else DPO_LOSSES
-        choices = [(name, f"{name}: {told(about)}") for name, about in losses.items()]
-        if method == Method.KTO:
-            self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=choices)
+        self.own = METHODS[method]
+        for name in OWN_KNOBS - self.own.knobs:
+            self.fields.pop(name, None)
+        losses = [(name, f"{name}: {told(about)}") for name, about in self.own.losses.items()]
+        if not self.own.sums_losses:
+            self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=losses)
             self.initial["loss_type"] = settings["loss_type"][0]
         else:
             loss_type = self.fields["loss_type"]
             assert isinstance(loss_type, forms.MultipleChoiceField)  # noqa: S101  (as declared above)
-            loss_type.choices = choices
+            loss_type.choices = losses
+
+    @property
+    def chosen(self) -> str:
+        """The method's name."""
+        return self.own.name
+
+    @property
+    def methods(self) -> list[Method]:
+        """All that could be chosen."""
+        return list(METHODS.values())
 
     def clean_loss_type(self) -> list[str]:
         chosen = self.cleaned_data["loss_type"]

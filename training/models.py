@@ -15,11 +15,13 @@ from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Adjudication, Aggregation, Author, Comparison, Judgment, Project, Ranking, Rating, User
 from annotate.models.said import SaidField
+from annotate.telling import told
+from training.engine.methods import METHODS
 
 
-class Method(models.TextChoices):
-    DPO = "dpo", _("DPO: learn from judged pairs")
-    KTO = "kto", _("KTO: learn from thumbs, or from pairs taken apart")
+def method_choices() -> list[tuple[str, str]]:
+    """The methods that the engine knows. A callable, so that another one costs no migration."""
+    return [(method.name, told(method.label)) for method in METHODS.values()]
 
 
 class Reference(models.TextChoices):
@@ -79,7 +81,7 @@ class Loop(models.Model):
         help_text=_("How several judgments of one comparison become training rows."),
     )
     # What a round that starts by itself trains with: a method and its spec, as the form last saved them.
-    method = models.CharField(max_length=10, choices=Method, default=Method.DPO)
+    method = models.CharField(max_length=20, choices=method_choices, default="dpo")
     settings = models.JSONField(default=dict, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
 
@@ -262,7 +264,7 @@ class Run(models.Model):
     round = models.ForeignKey(Round, on_delete=models.PROTECT, related_name="runs")
     number = models.PositiveIntegerField()
     snapshot = models.OneToOneField(Snapshot, on_delete=models.PROTECT, related_name="run")
-    method = models.CharField(max_length=10, choices=Method)
+    method = models.CharField(max_length=20, choices=method_choices)
     # The engine's whole TrainSpec, frozen when the run opens.
     spec = models.JSONField()
     reference = models.CharField(max_length=10, choices=Reference, default=Reference.BASE)

@@ -10,13 +10,15 @@ names them. A ranking makes rows of its own under every rule. Which decisions a 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
 from annotate.records import JudgmentRecord, Pair, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
+from training.engine.methods import METHODS
+from training.engine.methods.base import Data
 
 Kind = Literal["judgment", "rating", "ranking", "comparison"]
 Row = dict[str, Any]
@@ -226,6 +228,10 @@ def _rating_skip(rating: RatingRecord) -> str:
     return "" if rating.answer.text.strip() else "empty"
 
 
+# Who makes the rows, by what a method trains on (``training.engine.methods``).
+MAKERS: dict[Data, Callable[..., Rows]] = {"pairs": dpo_rows, "unpaired": kto_rows}
+
+
 # --- Is there enough to start? ----------------------------------------------------------------------------------------
 
 
@@ -244,7 +250,7 @@ def shortcoming(method: str, made: Rows, *, min_rows: int) -> str:
             left_out=Said(" Left out: %(counts)s.", counts=left_out) if left_out else "",
             missing=min_rows - len(made.rows),
         )
-    if method == "kto":
+    if METHODS[method].data == "unpaired":
         labels = Counter(bool(row["label"]) for row in made.rows)
         if not labels[True]:
             return Said("KTO needs good and bad answers, and every answer so far is bad. Rate some answers up first.")

@@ -14,8 +14,9 @@ from tests.engine.kit import FAST, Row, logged, messages, pairs, plain_logp, thu
 from training.engine import rundir
 from training.engine.chat import Chat
 from training.engine.job import Failure, Job
+from training.engine.methods.kto import kto_batch_size, kto_weights
 from training.engine.models import add_adapter, check_adapter
-from training.engine.rows import kto_batch_size, kto_weights, usable_rows
+from training.engine.rows import usable_rows
 from training.engine.spec import TrainSpec
 from training.engine.watch import METRICS
 

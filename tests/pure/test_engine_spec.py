@@ -6,19 +6,10 @@ from typing import Any
 
 import pytest
 
-from training.engine.spec import (
-    DPO_LOSSES,
-    EXPERT_DPO,
-    EXPERT_KTO,
-    STARTER_DPO,
-    STARTER_KTO,
-    ModelRef,
-    SampleSpec,
-    ScoreSpec,
-    SpecError,
-    StarterSpec,
-    TrainSpec,
-)
+from training.engine.checks import SpecError
+from training.engine.methods import METHODS
+from training.engine.methods.dpo import DPO
+from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, StarterSpec, TrainSpec
 
 
 def problems(make: Any, **values: Any) -> dict[str, str]:
@@ -69,7 +60,7 @@ def test_all_problems_come_together_and_name_the_allowed_range() -> None:
 
 def test_discopop_is_refused_with_the_reason_and_every_other_loss_is_taken() -> None:
     assert "wrong sign" in problems(TrainSpec, method="dpo", model="m", loss_type=("discopop",))["loss_type"]
-    for loss in DPO_LOSSES:
+    for loss in DPO.losses:
         smoothing = 0.001 if loss == "exo_pair" else 0.0
         assert TrainSpec(method="dpo", model="m", loss_type=(loss,), label_smoothing=smoothing).loss_type == (loss,)
 
@@ -115,6 +106,14 @@ def test_greedy_sampling_gives_one_answer_a_prompt() -> None:
     assert set(problems(SampleSpec, model=ModelRef("m"), top_p=0, temperature=3)) == {"top_p", "temperature"}
 
 
-@pytest.mark.parametrize("preset", [EXPERT_DPO, EXPERT_KTO, STARTER_DPO, STARTER_KTO])
-def test_every_preset_is_a_valid_start(preset: dict[str, Any]) -> None:
-    assert TrainSpec(model="m", **preset).method in {"dpo", "kto"}
+@pytest.mark.parametrize("name", METHODS)
+def test_every_preset_is_a_valid_start(name: str) -> None:
+    for preset in (METHODS[name].expert, METHODS[name].starter):
+        assert TrainSpec(method=name, model="m", **preset).own is METHODS[name]
+
+
+def test_a_knob_of_another_method_is_refused_rather_than_ignored() -> None:
+    found = problems(TrainSpec, method="kto", model="m", label_smoothing=0.1, loss_weights=(1.0,))
+    assert set(found) == {"label_smoothing", "loss_weights"}
+    assert found["label_smoothing"] == "has no effect on KTO; leave it out"
+    assert set(problems(TrainSpec, method="dpo", model="m", desirable_weight=2.0)) == {"desirable_weight"}

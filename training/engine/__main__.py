@@ -38,8 +38,9 @@ def main(arguments: list[str]) -> int:
 def _work(command: str, job: Any) -> str:
     """Reads spec and rows, then does the work. Imports only what the command needs: each import costs seconds."""
     from training.engine import rundir
+    from training.engine.checks import SpecError
     from training.engine.job import Failure
-    from training.engine.spec import SampleSpec, ScoreSpec, SpecError, TrainSpec
+    from training.engine.spec import SampleSpec, ScoreSpec, TrainSpec
 
     try:
         data = rundir.read_spec_json(job.path)

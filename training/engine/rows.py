@@ -3,33 +3,30 @@
 TRL drops over-long prompts without a word, trains on identical pairs and empty answers, and crashes on the rest. Here
 every row is either used or skipped with a reason, so that used + skipped is always the input.
 
-Rows, by method:
+Rows, by what a method trains on (`Method.data`):
 
-- dpo: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
-- kto: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
+- pairs: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
+- unpaired: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
 """
 
 import hashlib
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, Message, RowProblem, check_messages, check_text
 from training.engine.job import Failure, Job, require_ids
-from training.engine.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from training.engine.spec import TrainSpec
 
 # Why good rows are left out as well. Fixed phrases, as in training.engine.chat.
 TOO_FEW = Said("too few rows to train")
-ALL_ALIKE = Said("all ratings are alike")
 IDENTICAL = "identical answers"
 SAME_UNTIL_CUT = "answers differ only after the maximal length"
 BAD_LABEL = "label is neither true nor false"
-
-# TRL recommends desirable_weight * desirable / (undesirable_weight * undesirable) in [1, 1.33] (KTO paper, eq. 8).
-KTO_BALANCE = 1.15
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,17 @@ class TrainingRow:
     answer_ids: list[list[int]]  # chosen and rejected, or the one completion; not cut yet
 
 
-def usable_rows(job: Job, chat: Chat, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> list[TrainingRow]:
-    """The rows that can be trained on, in the order of training for KTO and of the input for DPO.
+def usable_rows(job: Job, chat: Chat, spec: "TrainSpec", rows: Sequence[Mapping[str, Any]]) -> list[TrainingRow]:
+    """The rows that can be trained on, in the order of training.
 
-    Fills `job.used` and `job.skipped`. Raises Failure: `bad_rows`, `all_rows_skipped`, `too_few_rows` or `one_sided`.
+    Fills `job.used` and `job.skipped`. Raises Failure: `bad_rows`, `all_rows_skipped`, `too_few_rows`, or one
+    of the method's own.
     """
     require_ids(rows)
     usable = []
     for row in rows:
         try:
-            usable.append((_pair if spec.method == "dpo" else _single)(chat, row, spec.max_length))
+            usable.append(spec.own.row(chat, row, spec.max_length))
         except RowProblem as problem:
             job.skip(row["id"], str(problem))
     job.used = [row.id for row in usable]
@@ -70,30 +68,7 @@ def usable_rows(job: Job, chat: Chat, spec: TrainSpec, rows: Sequence[Mapping[st
                 least=spec.min_rows,
             ),
         )
-    if spec.method == "kto":
-        up = sum(row.trl["label"] for row in usable)
-        if up in {0, len(usable)}:
-            job.used = []
-            job.skipped += [{"id": row.id, "reason": ALL_ALIKE} for row in usable]
-            raise Failure(
-                "one_sided",
-                Said("All %(rows)s ratings are thumbs up. KTO needs both; collect more ratings.", rows=len(usable))
-                if up
-                else Said(
-                    "All %(rows)s ratings are thumbs down. KTO needs both; collect more ratings.", rows=len(usable)
-                ),
-            )
-        if min(up, len(usable) - up) < len(usable) / 10:
-            job.events.warning(
-                Said(
-                    "Only %(rarer)s of %(rows)s ratings are of the rarer kind.",
-                    rarer=min(up, len(usable) - up),
-                    rows=len(usable),
-                )
-            )
-        # TRL takes KTO rows in the order it gets them; sorted by label or by prompt, they would train badly.
-        random.Random(f"kto rows {spec.seed}").shuffle(usable)  # not for secrets
-    return usable
+    return spec.own.arrange(job, spec, usable)
 
 
 def rows_sha256(rows: Sequence[TrainingRow]) -> str:
@@ -104,26 +79,6 @@ def rows_sha256(rows: Sequence[TrainingRow]) -> str:
     return digest.hexdigest()
 
 
-def kto_weights(spec: TrainSpec, up: int, down: int) -> tuple[float, float]:
-    """(desirable, undesirable) weights: as given, else so that the classes balance by changing one of them."""
-    desirable, undesirable = spec.desirable_weight, spec.undesirable_weight
-    if desirable is None and undesirable is None:
-        if up == down:
-            return 1.0, 1.0
-        return (KTO_BALANCE * down / up, 1.0) if up < down else (1.0, up / (KTO_BALANCE * down))
-    if desirable is None:
-        return KTO_BALANCE * down * (undesirable or 1.0) / up, undesirable or 1.0
-    return desirable, up * desirable / (KTO_BALANCE * down) if undesirable is None else undesirable
-
-
-def kto_batch_size(batch_size: int, rows: int) -> int:
-    """The largest batch size up to the wanted one that leaves no batch of a single row.
-
-    KTO estimates its KL from mismatched answers inside a batch; alone, a row would be compared with itself.
-    """
-    return next((size for size in range(min(batch_size, rows), 2, -1) if rows % size != 1), 2)
-
-
 def _answers(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     for name in names:
         text = check_text(row.get(name))
@@ -132,7 +87,8 @@ def _answers(row: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
         yield text
 
 
-def _pair(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+def pair_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    """A row of "pairs". Raises `RowProblem`."""
     messages = check_messages(row.get("messages"))
     chosen, rejected = _answers(row, ("chosen", "rejected"))
     if chosen.strip() == rejected.strip():
@@ -151,7 +107,8 @@ def _pair(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
     return TrainingRow(row["id"], trl, prompt_ids, [chosen_ids, rejected_ids])
 
 
-def _single(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+def single_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    """A row of "unpaired". Raises `RowProblem`."""
     messages = check_messages(row.get("messages"))
     (answer,) = _answers(row, ("completion",))
     label = row.get("label")

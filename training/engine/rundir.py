@@ -17,12 +17,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from annotate.said import packed
-from training.engine.spec import SampleSpec, ScoreSpec, StarterSpec, TrainSpec
 
-AnySpec = StarterSpec | TrainSpec | SampleSpec | ScoreSpec
+if TYPE_CHECKING:
+    from training.engine.spec import Spec
 
 SPEC, ROWS, EVENTS, RESULT, STOP, MANIFEST = (
     "spec.json",
@@ -97,7 +97,7 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
 # --- the caller's side ------------------------------------------------------------------------------------------------
 
 
-def write_run_dir(path: Path, spec: AnySpec, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_run_dir(path: Path, spec: "Spec", rows: Iterable[Mapping[str, Any]]) -> None:
     """Creates the folder with `rows.jsonl`, then `spec.json`. Raises FileExistsError when a spec is already there."""
     path.mkdir(parents=True, exist_ok=True)
     if (path / SPEC).exists():

@@ -3,127 +3,27 @@
 The same classes validate the web form and the job, so a nonsense value never costs a process start. Pure Python:
 importing this module imports no torch. Every field that may be set has its allowed range checked on construction; all
 problems are collected and raised together as one `SpecError`, keyed by field, so that a form can show each beside its
-field.
-
-Sources for defaults: TRL's documentation, the Zephyr and KTO recipes, and our own measurements for the starter model.
+field. What is a method's own (its fields, its checks, values to start from) is in `training.engine.methods`.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self, TypeVar
 
 from annotate.said import Said
+from training.engine.checks import Checks, SpecError
+from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.methods.base import Method
 
 # Raised when the meaning of a field changes, so that an engine refuses a spec of another time instead of guessing.
 SPEC_FORMAT = 1
 
-METHODS = ("dpo", "kto")
 REFERENCES = ("base", "previous")
 DEVICES = ("auto", "cpu", "cuda")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 
-# TRL 1.16's DPO losses, one line each for the form. `discopop` is left out on purpose: see _REFUSED_LOSSES.
-DPO_LOSSES: dict[str, Said] = {
-    "sigmoid": Said("DPO (2305.18290): the standard loss"),
-    "hinge": Said("SLiC / RSO (2305.10425, 2309.06657): a margin instead of a likelihood"),
-    "ipo": Said("IPO (2310.12036): length-averaged, beta is tau; resists over-fitting of clean labels"),
-    "exo_pair": Said("EXO (2402.00856): reverse KL; needs label smoothing above 0"),
-    "nca_pair": Said("NCA (2402.05369): also keeps the chosen answer likely"),
-    "robust": Said("robust DPO (2403.00409): label smoothing is the share of flipped labels"),
-    "bco_pair": Said("BCO (2404.04656): binary classifier with a moving baseline"),
-    "sppo_hard": Said("SPPO (2405.00675): self-play, pushes each answer to a fixed win rate"),
-    "aot": Said("AOT (2406.05882): distributional, compares sorted batches"),
-    "aot_unpaired": Said("AOT unpaired (2406.05882)"),
-    "apo_zero": Said("APO-zero (2408.06266): for answers better than the model's own"),
-    "apo_down": Said("APO-down (2408.06266): for answers worse than the model's own"),
-    "sft": Said("likelihood of the chosen answer; add it to another loss with a small weight"),
-    "sigmoid_norm": Said("length-normalised DPO: against answers that only grow longer"),
-}
-KTO_LOSSES: dict[str, Said] = {
-    "kto": Said("KTO (2402.01306): thumbs up and down, against a moving KL baseline"),
-    "apo_zero_unpaired": Said("APO-zero (2408.06266) for single answers: no KL baseline"),
-}
-_REFUSED_LOSSES = {
-    "discopop": Said(
-        "its gradient at margin 0 has the wrong sign, so a policy that starts at its reference moves away from the "
-        "preferred answers; choose sigmoid"
-    ),
-}
-# Measured: these are the only TRL losses in which label_smoothing acts. `sigmoid` ignores it without a word.
-LOSSES_THAT_SMOOTH = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
 
-
-class SpecError(ValueError):
-    """A spec cannot be run. `problems` maps each field to a sentence that names the allowed range."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        self.problems = dict(problems)
-        super().__init__("; ".join(f"{name}: {problem}" for name, problem in self.problems.items()))
-
-
-def _range(*, whole: bool, above: bool, low: str, high: str, value: str) -> Said:
-    """Whole sentences, because other languages build them otherwise."""
-    values = {"low": low, "high": high, "value": value}
-    if whole and above:
-        return Said("must be a whole number above %(low)s and at most %(high)s, not %(value)s", **values)
-    if whole:
-        return Said("must be a whole number from %(low)s to %(high)s, not %(value)s", **values)
-    if above:
-        return Said("must be a number above %(low)s and at most %(high)s, not %(value)s", **values)
-    return Said("must be a number from %(low)s to %(high)s, not %(value)s", **values)
-
-
-class _Checks:
-    """Collects problems by field; `finish` raises them together."""
-
-    def __init__(self, spec: object) -> None:
-        self._spec = spec
-        self.problems: dict[str, str] = {}
-
-    def value(self, name: str) -> Any:
-        return getattr(self._spec, name)
-
-    def add(self, name: str, problem: str) -> None:
-        self.problems.setdefault(name, problem)
-
-    def number(self, name: str, low: float, high: float, *, above: bool = False, whole: bool = False) -> None:
-        """`low <= value <= high`, or `low < value` with `above`. Booleans are not numbers here."""
-        value = self.value(name)
-        right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not right_type or not math.isfinite(value) or not (low < value if above else low <= value) or value > high:
-            self.add(name, _range(whole=whole, above=above, low=f"{low:g}", high=f"{high:g}", value=repr(value)))
-
-    def choice(self, name: str, allowed: Sequence[str]) -> None:
-        if self.value(name) not in allowed:
-            self.add(
-                name, Said("must be one of %(allowed)s, not %(value)s", allowed=allowed, value=repr(self.value(name)))
-            )
-
-    def text(self, name: str, *, required: bool = False) -> None:
-        value = self.value(name)
-        if not isinstance(value, str):
-            self.add(name, Said("must be text, not %(value)s", value=repr(value)))
-        elif required and not value.strip():
-            self.add(name, Said("must not be empty"))
-        elif "\0" in value:
-            self.add(name, Said("must not contain a NUL character"))
-
-    def flag(self, name: str) -> None:
-        if not isinstance(self.value(name), bool):
-            self.add(name, Said("must be true or false, not %(value)s", value=repr(self.value(name))))
-
-    def texts(self, name: str) -> None:
-        value = self.value(name)
-        if not isinstance(value, tuple) or not all(isinstance(item, str) and item for item in value):
-            self.add(name, Said("must be a list of non-empty texts, not %(value)s", value=repr(value)))
-
-    def finish(self) -> None:
-        if self.problems:
-            raise SpecError(self.problems)
-
-
-class _Spec:
+class Spec:
     """JSON in and out. `from_json` is loud on unknown and missing keys."""
 
     kind: ClassVar[str]
@@ -182,7 +82,7 @@ class ModelRef:
     adapter: str = ""  # folder of a LoRA adapter; "" = the base itself
 
     def __post_init__(self) -> None:
-        checks = _Checks(self)
+        checks = Checks(self)
         checks.text("model", required=True)
         checks.text("revision")
         checks.text("adapter")
@@ -190,7 +90,7 @@ class ModelRef:
 
 
 @dataclass(frozen=True)
-class StarterSpec(_Spec):
+class StarterSpec(Spec):
     """How the starter model is made. The defaults fit two CPU cores in about a minute."""
 
     kind: ClassVar[str] = "starter"
@@ -209,7 +109,7 @@ class StarterSpec(_Spec):
     device: str = "cpu"  # "auto", "cpu" or "cuda"; cpu by default, so that everyone's starter is alike
 
     def __post_init__(self) -> None:
-        checks = _Checks(self)
+        checks = Checks(self)
         checks.number("examples", 100, 1_000_000, whole=True)
         checks.number("lesson_steps", 1, 1_000_000, whole=True)
         checks.number("lesson_learning_rate", 0, 1, above=True)
@@ -230,12 +130,12 @@ class StarterSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class TrainSpec(_Spec):
+class TrainSpec(Spec):
     """One LoRA training run. Rows: see `training.engine.rows`."""
 
     kind: ClassVar[str] = "train"
 
-    method: str  # "dpo": pairs; "kto": single answers with a thumb
+    method: str  # one of training.engine.methods.METHODS
     model: str  # base model: local folder or hub id
     revision: str = ""  # pinned commit or tag of a hub id
     start_adapter: str = ""  # adapter folder to continue; "" = a fresh LoRA
@@ -268,20 +168,19 @@ class TrainSpec(_Spec):
     resume_from: tuple[str, ...] = ()  # `checkpoints` folders of earlier attempts at the same job
 
     def __post_init__(self) -> None:
-        losses = DPO_LOSSES if self.method == "dpo" else KTO_LOSSES
-        if self.loss_type == () and self.method in METHODS:
-            object.__setattr__(self, "loss_type", (next(iter(losses)),))
-        checks = _Checks(self)
-        checks.choice("method", METHODS)
+        own = METHODS.get(self.method) if isinstance(self.method, str) else None
+        if self.loss_type == () and own is not None:
+            object.__setattr__(self, "loss_type", tuple(own.losses)[:1])
+        checks = Checks(self)
+        checks.choice("method", tuple(METHODS))
         checks.text("model", required=True)
         checks.text("revision")
         checks.text("start_adapter")
         checks.choice("reference", REFERENCES)
         checks.number("beta", 0, 10, above=True)
-        checks.number("label_smoothing", 0, 0.499)
         checks.number("learning_rate", 0, 0.1, above=True)
         checks.number("epochs", 0, 100, above=True)
-        checks.number("batch_size", 2 if self.method == "kto" else 1, 1024, whole=True)
+        checks.number("batch_size", 1, 1024, whole=True)
         checks.number("gradient_accumulation", 1, 1024, whole=True)
         checks.number("max_length", 8, 131072, whole=True)
         checks.number("lora_r", 1, 512, whole=True)
@@ -292,9 +191,6 @@ class TrainSpec(_Spec):
         checks.choice("lr_scheduler", SCHEDULERS)
         checks.number("weight_decay", 0, 1)
         checks.number("max_grad_norm", 0, 1000, above=True)
-        for name in ("desirable_weight", "undesirable_weight"):
-            if checks.value(name) is not None:
-                checks.number(name, 0, 1000, above=True)
         checks.number("seed", 0, 2**32 - 1, whole=True)
         checks.number("save_every", 1, 1_000_000, whole=True)
         checks.number("save_total_limit", 1, 100, whole=True)
@@ -302,55 +198,27 @@ class TrainSpec(_Spec):
         checks.flag("gradient_checkpointing")
         checks.choice("device", DEVICES)
         checks.texts("resume_from")
-        self._check_losses(checks, losses)
+        if own is not None:
+            own.check(self, checks)
+            self._check_foreign(checks, own)
         if isinstance(self.target_modules, str) and "lm_head" in self.target_modules:
             checks.add("target_modules", Said("must not contain lm_head: TRL computes log-probabilities past it"))
         checks.finish()
 
-    def _check_losses(self, checks: _Checks, losses: Mapping[str, str]) -> None:
-        checks.texts("loss_type")
-        if "loss_type" in checks.problems or "method" in checks.problems:
-            return
-        for loss in self.loss_type:
-            if loss in _REFUSED_LOSSES:
-                checks.add("loss_type", Said("%(loss)s is refused: %(why)s", loss=loss, why=_REFUSED_LOSSES[loss]))
-            elif loss not in losses:
-                among = Said(
-                    "must be among %(losses)s for %(method)s, not %(value)s",
-                    losses=list(losses),
-                    method=self.method,
-                    value=repr(loss),
-                )
-                checks.add("loss_type", among)
-        if len(set(self.loss_type)) != len(self.loss_type):
-            checks.add("loss_type", Said("names a loss twice; give it one larger weight instead"))
-        if self.method == "kto" and len(self.loss_type) != 1:
-            checks.add("loss_type", Said("KTO takes exactly one loss"))
-        weights = self.loss_weights
-        numbers = isinstance(weights, tuple) and all(
-            isinstance(item, (int, float)) and not isinstance(item, bool) and math.isfinite(item) for item in weights
-        )
-        if not numbers:
-            checks.add("loss_weights", Said("must be a list of finite numbers, not %(value)s", value=repr(weights)))
-        elif weights and (self.method == "kto" or len(weights) != len(self.loss_type)):
-            checks.add("loss_weights", Said("must have one number per loss type, and none for KTO"))
-        elif weights and not any(weights):
-            checks.add("loss_weights", Said("must not all be 0"))
-        if "label_smoothing" in checks.problems:
-            return
-        if self.label_smoothing > 0 and not LOSSES_THAT_SMOOTH & set(self.loss_type):
-            useless = Said(
-                "has no effect on %(losses)s; set it to 0 or use %(allowed)s",
-                losses=self.loss_type,
-                allowed=sorted(LOSSES_THAT_SMOOTH),
-            )
-            checks.add("label_smoothing", useless)
-        if "exo_pair" in self.loss_type and self.label_smoothing == 0:
-            checks.add("label_smoothing", Said("must be above 0 with exo_pair; the paper recommends 0.001"))
+    def _check_foreign(self, checks: Checks, own: Method) -> None:
+        """A knob of another method would do nothing here, without a word."""
+        for item in fields(self):
+            if item.name in OWN_KNOBS - own.knobs and getattr(self, item.name) != item.default:
+                checks.add(item.name, Said("has no effect on %(method)s; leave it out", method=own.title))
+
+    @property
+    def own(self) -> Method:
+        """The method, with all that is its own."""
+        return METHODS[self.method]
 
 
 @dataclass(frozen=True)
-class SampleSpec(_Spec):
+class SampleSpec(Spec):
     """Answers to prompts. Rows: `{"id", "messages": [{"role", "content"}, ...]}`; output: `responses.jsonl`."""
 
     kind: ClassVar[str] = "sample"
@@ -366,7 +234,7 @@ class SampleSpec(_Spec):
     device: str = "auto"  # "auto", "cpu" or "cuda"
 
     def __post_init__(self) -> None:
-        checks = _Checks(self)
+        checks = Checks(self)
         if not isinstance(self.model, ModelRef):
             checks.add("model", Said("must be an object with model, revision and adapter"))
         checks.number("n", 1, 64, whole=True)
@@ -377,7 +245,7 @@ class SampleSpec(_Spec):
 
 
 @dataclass(frozen=True)
-class ScoreSpec(_Spec):
+class ScoreSpec(Spec):
     """How good a trained policy is. Rows: held-out pairs and reserved prompts, see `training.engine.score`."""
 
     kind: ClassVar[str] = "score"
@@ -397,7 +265,7 @@ class ScoreSpec(_Spec):
     device: str = "auto"  # "auto", "cpu" or "cuda"
 
     def __post_init__(self) -> None:
-        checks = _Checks(self)
+        checks = Checks(self)
         if not isinstance(self.policy, ModelRef):
             checks.add("policy", Said("must be an object with model, revision and adapter"))
         checks.text("previous")
@@ -409,7 +277,7 @@ class ScoreSpec(_Spec):
         checks.finish()
 
 
-def _check_sampling(checks: _Checks) -> None:
+def _check_sampling(checks: Checks) -> None:
     """The knobs that sampling and scoring share."""
     checks.number("temperature", 0, 2)
     checks.number("top_p", 0, 1, above=True)
@@ -418,42 +286,3 @@ def _check_sampling(checks: _Checks) -> None:
     checks.number("batch_size", 1, 4096, whole=True)
     checks.number("max_prompt_tokens", 1, 131072, whole=True)
     checks.choice("device", DEVICES)
-
-
-# Presets: values of TrainSpec fields, to start a form from. What they do not name keeps TrainSpec's default.
-
-# A real model of 0.5 to 8 B parameters. TRL's LoRA guidance is ten times the full fine-tuning rate: 1e-5 at beta 0.1;
-# Zephyr QLoRA used 5e-6. One epoch, batch 16.
-EXPERT_DPO: dict[str, Any] = {
-    "method": "dpo",
-    "learning_rate": 1e-5,
-    "beta": 0.1,
-    "epochs": 1.0,
-    "batch_size": 4,
-    "gradient_accumulation": 4,
-}
-# KTO's authors train at 5e-7 to 5e-6, and want at least 4 rows a step for the KL baseline; more are better.
-EXPERT_KTO: dict[str, Any] = {
-    "method": "kto",
-    "learning_rate": 5e-6,
-    "beta": 0.1,
-    "epochs": 1.0,
-    "batch_size": 8,
-    "gradient_accumulation": 2,
-}
-# The starter model (0.9 M parameters): tiny models want a hundred times the learning rate of real ones, and several
-# epochs. Measured with 10 % flipped labels on 160 unseen prompts, interval +-0.04, three label seeds: mean true reward
-# 0.36 before; DPO on 100 new pairs a round 0.43 to 0.46, 0.55, 0.60, at a KL of 0.1 to 0.9, 1.5 to 2.0, 1.8 to 2.2 nats
-# a response; KTO on 200 new thumbs a round 0.53, 0.59, 0.59 at 0.9, 1.9, 6.0 (one seed).
-STARTER_DPO: dict[str, Any] = {
-    "method": "dpo",
-    "learning_rate": 1e-3,
-    "beta": 0.1,
-    "epochs": 4.0,
-    "batch_size": 8,
-    "gradient_accumulation": 1,
-    "max_length": 256,
-    "lr_scheduler": "linear",
-    "gradient_checkpointing": False,
-}
-STARTER_KTO: dict[str, Any] = STARTER_DPO | {"method": "kto", "epochs": 3.0}

@@ -22,9 +22,10 @@ from typing import Any
 from annotate.said import Said
 from training.engine import job as jobs
 from training.engine import rundir
+from training.engine.checks import SpecError
 from training.engine.domain import Example, make_corpus, make_lesson
 from training.engine.job import Failure, Job
-from training.engine.spec import SpecError, StarterSpec
+from training.engine.spec import StarterSpec
 
 MODEL = "model"
 MAX_LENGTH = 512

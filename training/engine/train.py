@@ -1,6 +1,7 @@
-"""`train`: one LoRA run with TRL's own DPOTrainer or KTOTrainer, and nothing published that is not sound.
+"""`train`: one LoRA run with TRL's own trainer of the method, and nothing published that is not sound.
 
-The trainers are used as they are. What they get wrong without a word is closed around them: the row gate (rows), an
+What is a method's own (rows, trainer, checks) is in `training.engine.methods`; this is what they have in common. The
+trainers are used as they are. What they get wrong without a word is closed around them: the row gate (rows), an
 explicit reference that is measured before the first step (reference), verified checkpoints (checkpoints), a stop at
 the first number that is not finite (watch), and a finite scan of the weights before they are published.
 
@@ -22,7 +23,8 @@ from annotate.said import Said
 from training.engine import checkpoints, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
-from training.engine.rows import TrainingRow, kto_batch_size, kto_weights, rows_sha256, usable_rows
+from training.engine.methods.base import Parts
+from training.engine.rows import TrainingRow, rows_sha256, usable_rows
 from training.engine.spec import ModelRef, TrainSpec
 from training.engine.watch import METRICS, Watch
 
@@ -97,11 +99,10 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: Sequence[TrainingRow]) -> Any:
+def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: list[TrainingRow]) -> Any:
     """TRL's trainer for the method, on the rows that passed the gate."""
     from datasets import Dataset
     from peft import LoraConfig
-    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
     from trl.trainer.utils import disable_dropout_in_model
 
     job.raise_if_stopped()
@@ -119,11 +120,10 @@ def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any
     disable_dropout_in_model(model)
     if spec.start_adapter:
         _set_adapter_dropout(model, spec.lora_dropout)
-    batch_size = kto_batch_size(spec.batch_size, len(usable)) if spec.method == "kto" else spec.batch_size
+    batch_size = spec.own.batch_size(spec, len(usable))
     job.about |= {"device": device.name, "bf16": device.bf16, "batch_size": batch_size}
-    common: dict[str, Any] = {
+    config: dict[str, Any] = {
         "output_dir": str(job.path / WORK),
-        "beta": spec.beta,
         "learning_rate": spec.learning_rate,
         "num_train_epochs": spec.epochs,
         "per_device_train_batch_size": batch_size,
@@ -135,7 +135,6 @@ def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any
         "max_grad_norm": spec.max_grad_norm,
         "seed": spec.seed,
         "data_seed": spec.seed,
-        "disable_dropout": False,
         "gradient_checkpointing": spec.gradient_checkpointing,
         "use_cpu": device.name == "cpu",
         "bf16": device.bf16,
@@ -153,30 +152,7 @@ def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any
         "processing_class": chat.tokenizer,
         "peft_config": None if spec.start_adapter else fresh,
     }
-    if spec.method == "dpo":
-        trainer: Any = DPOTrainer(
-            args=DPOConfig(
-                loss_type=list(spec.loss_type),
-                loss_weights=list(spec.loss_weights) or None,
-                label_smoothing=spec.label_smoothing,
-                **common,
-            ),
-            **made,
-        )
-    else:
-        up = sum(bool(row.trl["label"]) for row in usable)
-        desirable, undesirable = kto_weights(spec, up, len(usable) - up)
-        job.metrics |= {"desirable": up, "undesirable": len(usable) - up}
-        job.metrics |= {"desirable_weight": round(desirable, 4), "undesirable_weight": round(undesirable, 4)}
-        trainer = KTOTrainer(
-            args=KTOConfig(
-                loss_type=spec.loss_type[0],
-                desirable_weight=round(desirable, 4),
-                undesirable_weight=round(undesirable, 4),
-                **common,
-            ),
-            **made,
-        )
+    trainer = spec.own.trainer(job, spec, usable, Parts(config, made))
     if "ref" in trainer.model.peft_config:
         _set_adapter_dropout(trainer.model, 0.0, only="ref")
     if len(trainer.train_dataset) != len(usable):

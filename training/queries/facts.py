@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from annotate.models import Judgment, Project, Prompt, Ranking, Rating
 from annotate.said import Said
+from training.engine.methods import METHODS
 from training.loop import ActiveRun, LastSampling, LoopFacts
-from training.models import Job, Loop, Method, Round, Run, SnapshotItem
+from training.models import Job, Loop, Round, Run, SnapshotItem
 from training.paths import is_starter
 from training.queries.queue import open_items
 from training.states import JOB_ACTIVE, JOB_TERMINAL, RUN_ACTIVE
@@ -39,14 +40,15 @@ def gather(loop: Loop, *, now: datetime | None = None) -> LoopFacts:
 
 
 def new_decisions(project: Project, *, method: str) -> int:
-    """Judgments and rankings (for KTO judgments and ratings) that a run could learn from and no run has frozen yet.
+    """Judgments and rankings (or ratings, where single answers are learnt from) that no run has frozen yet.
 
     A ranking counts once, as what one person did, however many pairs it makes; one with nothing but ties does not.
     Counted against every earlier run, whatever became of it: one that failed or was cancelled must not start over by
     itself. The next run trains on those decisions all the same: no policy has learnt from them.
     """
     seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
-    choices = ["A", "B", "both_bad"] if method == Method.KTO else ["A", "B"]
+    data = METHODS[method].data
+    choices = ["A", "B", "both_bad"] if data == "unpaired" else ["A", "B"]
     judged = Judgment.objects.filter(
         project=project,
         superseded_at__isnull=True,
@@ -56,7 +58,7 @@ def new_decisions(project: Project, *, method: str) -> int:
         comparison__split=Prompt.Split.TRAIN,
     )
     count = judged.filter(~Exists(seen)).count()
-    if method == Method.KTO:
+    if data == "unpaired":
         rated = Rating.objects.filter(
             project=project,
             superseded_at__isnull=True,

@@ -6,7 +6,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from annotate.said import Said
-from training.engine.spec import SpecError
+from training.engine.checks import SpecError
 from training.loop import Decision, decide
 from training.models import Loop, Run
 from training.queries.facts import gather

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.engine.spec import EXPERT_DPO, EXPERT_KTO, STARTER_DPO, STARTER_KTO, TrainSpec
-from training.models import Loop, Method, Policy
+from training.engine.methods import METHODS
+from training.engine.spec import TrainSpec
+from training.models import Loop, Policy
 from training.paths import adapter_folder, is_starter
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
@@ -38,11 +39,9 @@ KNOBS = (
 
 def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
     """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
-    if is_starter(base_model):
-        preset = STARTER_KTO if method == Method.KTO else STARTER_DPO
-    else:
-        preset = EXPERT_KTO if method == Method.KTO else EXPERT_DPO
-    spec = TrainSpec(**(preset | {"method": method, "model": base_model})).to_json()
+    own = METHODS[method]
+    preset = own.starter if is_starter(base_model) else own.expert
+    spec = TrainSpec(**(dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
 
 

@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from annotate.said import Said, packed, unpacked
 from training.engine import rundir
+from training.engine.checks import SpecError
 from training.engine.rundir import ManifestError
-from training.engine.spec import SpecError
 from training.launcher import Ending, Watch, end_leftover, finished_before, run_engine
 from training.models import Job, Policy, Run
 from training.paths import attempt_folder, drop_working_files, earlier_attempts

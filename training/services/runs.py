@@ -11,7 +11,7 @@ from django.utils import timezone
 from annotate.models import User
 from annotate.said import Said, packed
 from annotate.services.audit import record_deed
-from training.engine.spec import SpecError
+from training.engine.checks import SpecError
 from training.models import Job, Loop, Policy, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec

@@ -12,8 +12,9 @@ from annotate.queries.aggregated import decided_records, excluded_judgments, pai
 from annotate.queries.records import judgment_records, ranking_records, rating_records
 from annotate.records import JudgmentRecord, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
-from training.models import Method, Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
-from training.rows import SKIP_REASONS, Item, Rows, dpo_rows, kto_rows, shortcoming
+from training.engine.methods import METHODS
+from training.models import Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
+from training.rows import MAKERS, SKIP_REASONS, Item, Rows, shortcoming
 
 BATCH = 500
 
@@ -77,7 +78,7 @@ def _rows(
     rankings: Iterable[RankingRecord],
     excluded: Collection[int],
 ) -> Rows:
-    return (kto_rows if method == Method.KTO else dpo_rows)(judged, ratings, rankings, excluded=excluded)
+    return MAKERS[METHODS[method].data](judged, ratings, rankings, excluded=excluded)
 
 
 def _only(made: Rows, chosen: Collection[Key]) -> Rows:

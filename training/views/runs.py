@@ -14,9 +14,10 @@ from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.said import Said
 from annotate.telling import told_error
-from training.engine.spec import SpecError
+from training.engine.checks import SpecError
+from training.engine.methods import METHODS
 from training.forms import RunForm
-from training.models import Loop, Method, Run
+from training.models import Loop, Run
 from training.queries import runs as queries
 from training.queries.overview import overview
 from training.services.defaults import default_settings
@@ -35,7 +36,7 @@ def _run_of(membership: Membership, number: int) -> Run:
 
 def start_form(loop: Loop, method: str | None = None) -> RunForm:
     """An unbound form: as the last run of this method was started, else as an expert would."""
-    chosen = method if method in Method.values else loop.method
+    chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
     return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation)
@@ -75,7 +76,7 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
 
 def _bound(request: SignedInRequest, loop: Loop) -> RunForm:
     method = request.POST.get("method", "")
-    chosen = method if method in Method.values else loop.method
+    chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     return RunForm(request.POST, method=chosen, settings=defaults)
 

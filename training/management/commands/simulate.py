@@ -8,7 +8,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from training.models import Method
+from training.engine.methods import METHODS
 from training.simulation.accounts import AccountsError
 from training.simulation.annotator import Temperament
 from training.simulation.client import SiteError
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--annotators", type=int, default=8, help="How many judge at the same time.")
         parser.add_argument("--judgments-per-round", type=int, default=100)
         parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--method", choices=Method.values, default=Method.DPO.value)
+        parser.add_argument("--method", choices=sorted(METHODS), default="dpo")
         parser.add_argument("--temperature", type=float, default=temper.temperature, help="Noise of the judgments.")
         parser.add_argument("--tie", type=float, default=temper.tie, help="Felt differences below it are ties.")
         parser.add_argument("--left-bias", type=float, default=temper.left_bias, help="Added to the left reward.")

@@ -1,0 +1,9 @@
+"""The training methods, in the order in which the form offers them. Importing them imports no torch."""
+
+from training.engine.methods.base import Method
+from training.engine.methods.dpo import DPO
+from training.engine.methods.kto import KTO
+
+METHODS: dict[str, Method] = {method.name: method for method in (DPO, KTO)}
+# Fields of TrainSpec that belong to some methods only; elsewhere they must stay as they are by default.
+OWN_KNOBS: frozenset[str] = frozenset().union(*(method.knobs for method in METHODS.values()))

@@ -1,0 +1,98 @@
+"""What a training method says of itself. Pure to import: only `trainer` imports torch, when it is called.
+
+`training.engine.train` does for every method alike what is not the method's own: loading, the row gate, the check of
+the reference, checkpoints, the watch, publishing. The pages ask the same objects what to offer.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from annotate.said import Said
+from training.engine.checks import Checks
+
+if TYPE_CHECKING:
+    from training.engine.chat import Chat
+    from training.engine.job import Job
+    from training.engine.rows import TrainingRow
+    from training.engine.spec import TrainSpec
+
+# Shapes of training rows, see `training.engine.rows`.
+Data = Literal["pairs", "unpaired"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `trainer` makes TRL's trainer from, ready when it is called."""
+
+    config: dict[str, Any]  # keyword arguments of TRL's config that every method shares
+    trainer: dict[str, Any]  # of TRL's trainer: model, train_dataset, processing_class, peft_config
+
+
+class Method(ABC):
+    """One method. A subclass and its one instance make up a module of this package."""
+
+    name: ClassVar[str]  # as specs, addresses and the database name it
+    title: ClassVar[str]  # as people write it
+    about: ClassVar[Said]  # what it learns from, in a few words beside the title
+    label: ClassVar[Said]  # title and about in one line, for lists
+    data: ClassVar[Data]  # the rows it trains on
+    losses: ClassVar[Mapping[str, Said]]  # the losses it offers, the usual one first; one line each for the form
+    knobs: ClassVar[frozenset[str]]  # fields of TrainSpec that only some methods have, and this one has
+    expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B
+    starter: ClassVar[Mapping[str, Any]]  # likewise for the starter model, as measured
+    has_reference: ClassVar[bool] = True  # is the policy held close to another model?
+    sums_losses: ClassVar[bool] = False  # may several losses be summed?
+    repeats: ClassVar[bool] = True  # may rounds that start by themselves use it?
+
+    @abstractmethod
+    def check(self, spec: "TrainSpec", checks: Checks) -> None:
+        """Adds the problems of the method's own fields."""
+
+    @abstractmethod
+    def row(self, chat: "Chat", row: Mapping[str, Any], max_length: int) -> "TrainingRow":
+        """A row of the job as TRL wants it. Raises `RowProblem` for one that cannot be used."""
+
+    def arrange(self, job: "Job", spec: "TrainSpec", rows: "list[TrainingRow]") -> "list[TrainingRow]":
+        """The usable rows in the order of training. Raises `Failure` when together they cannot be trained on."""
+        return rows
+
+    def batch_size(self, spec: "TrainSpec", rows: int) -> int:
+        """Rows per device and forward pass."""
+        return spec.batch_size
+
+    @abstractmethod
+    def trainer(self, job: "Job", spec: "TrainSpec", rows: "list[TrainingRow]", parts: Parts) -> Any:
+        """TRL's trainer on these rows. Here torch may be imported."""
+
+
+def check_losses(method: Method, spec: "TrainSpec", checks: Checks) -> bool:
+    """Adds problems of `loss_type` and `loss_weights`. True when the losses can be looked at further."""
+    checks.texts("loss_type")
+    if "loss_type" in checks.problems:
+        return False
+    for loss in spec.loss_type:
+        if loss in REFUSED_LOSSES:
+            checks.add("loss_type", Said("%(loss)s is refused: %(why)s", loss=loss, why=REFUSED_LOSSES[loss]))
+        elif loss not in method.losses:
+            among = Said(
+                "must be among %(losses)s for %(method)s, not %(value)s",
+                losses=list(method.losses),
+                method=method.name,
+                value=repr(loss),
+            )
+            checks.add("loss_type", among)
+    if len(set(spec.loss_type)) != len(spec.loss_type):
+        checks.add("loss_type", Said("names a loss twice; give it one larger weight instead"))
+    if not method.sums_losses and len(spec.loss_type) != 1:
+        checks.add("loss_type", Said("%(method)s takes exactly one loss", method=method.title))
+    return "loss_type" not in checks.problems
+
+
+REFUSED_LOSSES = {
+    "discopop": Said(
+        "its gradient at margin 0 has the wrong sign, so a policy that starts at its reference moves away from the "
+        "preferred answers; choose sigmoid"
+    ),
+}
