@@ -10,6 +10,7 @@ urlpatterns = [
     path("projects/<int:project_id>/runs/<int:number>/live/", runs.live, name="run_live"),
     path("projects/<int:project_id>/runs/<int:number>/results/", runs.results, name="run_results"),
     path("projects/<int:project_id>/runs/<int:number>/curve/", runs.curve, name="run_curve"),
+    path("projects/<int:project_id>/runs/<int:number>/log/", runs.log, name="run_log"),
     path("projects/<int:project_id>/runs/<int:number>/rows.csv", runs.rows_csv, name="run_rows"),
     path("projects/<int:project_id>/runs/<int:number>/cancel/", runs.cancel, name="cancel"),
     path("projects/<int:project_id>/policies/", policies.policies, name="policies"),

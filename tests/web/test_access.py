@@ -143,6 +143,7 @@ TABLE: dict[str, Page] = {
     "training:run": Page(LEADS, None, RUN),
     "training:run_live": Page(LEADS, None, RUN),
     "training:run_curve": Page(LEADS, None, RUN),
+    "training:run_log": Page(LEADS, None, RUN),
     "training:run_rows": Page(LEADS, None, RUN),
     "training:run_results": Page(LEADS, None, RUN),
     "training:cancel": Page(None, LEADS, RUN),

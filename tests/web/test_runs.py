@@ -15,7 +15,8 @@ from annotate.models import Judgment, Project, User
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
 from training.engine import rundir
 from training.models import Job, Loop, Policy, Run, RunEvent, SnapshotItem
-from training.queries.runs import accounting, curve, eta_seconds, live
+from training.queries.curves import curve
+from training.queries.runs import accounting, eta_seconds, live
 from training.services.defaults import default_settings
 from training.services.leases import Lease, LeaseLostError, claim
 from training.services.loops import ensure_loop

@@ -1,6 +1,9 @@
 """What watches TRL's trainer from a callback: events, a stop at NaN, a cancel, sound checkpoints."""
 
 import math
+import resource
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,16 @@ METRICS = (
 MUST_BE_FINITE = ("loss", "grad_norm")
 
 
+def most_memory() -> int:
+    """Bytes: the most that the process has held on its GPU, else the most that it has held at all."""
+    import torch
+
+    if torch.cuda.is_available() and (held := torch.cuda.max_memory_reserved()):
+        return int(held)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # kilobytes elsewhere
+
+
 class Watch:
     """The deeds of the callback, apart from transformers, which is imported late."""
 
@@ -35,6 +48,8 @@ class Watch:
         self.root = root
         self.about = about
         self.limit = limit
+        # Where the last step ended: (seconds, tokens so far). The pace of a step is against it.
+        self.before: tuple[float, float] | None = None
 
     def logged(self, step: int, logs: Mapping[str, Any]) -> None:
         """One optimizer step's numbers. Raises Failure `not_finite` at the first NaN or infinity that matters."""
@@ -53,9 +68,20 @@ class Watch:
                         step=step,
                     ),
                 )
+        values |= self._pace(logs)
         self.job.events.write(
             "metric", step=step, values={name: value for name, value in values.items() if math.isfinite(value)}
         )
+
+    def _pace(self, logs: Mapping[str, Any]) -> dict[str, float]:
+        """Tokens a second since the step before (none for the first), and the most memory so far in MiB."""
+        found = {"memory_mib": round(most_memory() / 2**20, 1)}
+        if (tokens := logs.get("num_tokens")) is not None:
+            now = time.monotonic()
+            if self.before is not None and now > self.before[0]:
+                found["tokens_per_second"] = round((float(tokens) - self.before[1]) / (now - self.before[0]), 1)
+            self.before = now, float(tokens)
+        return found
 
     def saved(self, step: int, folder: Path) -> None:
         """The trainer has written a checkpoint into its work folder: publish it."""

@@ -8,25 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet
+from django.db.models import Count, QuerySet
 
 from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
 from training.models import Outcome, Policy, Run, RunEvent
+from training.queries.curves import SERIES
 from training.rows import SKIP_REASONS
 from training.states import RUN_ACTIVE
-
-# What a curve has a place for, and the engine's name of it.
-SERIES = {
-    "loss": "loss",
-    "accuracy": "rewards/accuracies",
-    "margin": "rewards/margins",
-    "chosen": "rewards/chosen",
-    "rejected": "rewards/rejected",
-}
-# A browser draws this many points without effort; longer runs are thinned out evenly.
-MOST_POINTS = 2000
 
 
 def runs_of(project: Project) -> QuerySet[Run]:
@@ -108,37 +98,6 @@ def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
         yield kind, pk, "", None, "", item.outcome, item.reason, item.judgment_id
 
 
-# --- The curve --------------------------------------------------------------------------------------------------------
-
-
-def curve(run: Run, *, after: int = 0) -> list[dict[str, Any]]:
-    """One point a step, ``{"step", "loss", "accuracy", ...}``, of the metric events after id ``after``.
-
-    An attempt that resumed repeats a few steps; what it measured last is what counts.
-    """
-    points: dict[int, dict[str, Any]] = {}
-    events = run.events.filter(kind="metric", step__isnull=False, pk__gt=after).order_by("pk")
-    for step, data in events.values_list("step", "data"):
-        values = data.get("values", {})
-        points[step or 0] = {"step": step} | {name: values.get(key) for name, key in SERIES.items()}
-    ordered = [points[step] for step in sorted(points)]
-    stride = -(-len(ordered) // MOST_POINTS) or 1
-    return ordered[::stride]
-
-
-def newest_event(run: Run) -> int:
-    """The id to ask for more after."""
-    return run.events.filter(kind="metric").aggregate(Max("pk"))["pk__max"] or 0
-
-
-def thinned(points: list[dict[str, Any]], *, rows: int = 25) -> list[dict[str, Any]]:
-    """A few of the points, the last always among them, for the table beside the curve."""
-    if len(points) <= rows:
-        return points
-    stride = -(-len(points) // rows)
-    return points[::stride] + ([] if (len(points) - 1) % stride == 0 else points[-1:])
-
-
 # --- The live part ----------------------------------------------------------------------------------------------------
 
 
@@ -154,6 +113,9 @@ class Live:
     # The newest step's, in training: of the rows of that step only.
     accuracy: float | None
     margin: float | None
+    # The pace of the newest step, and the most memory so far in MiB.
+    tokens_per_second: float | None
+    memory: float | None
     phase: str
     seen: str
     # The same for the results below the curve, which change far less often.
@@ -176,6 +138,8 @@ def live(run: Run) -> Live:
         eta_seconds=eta,
         accuracy=run.latest.get(SERIES["accuracy"]),
         margin=run.latest.get(SERIES["margin"]),
+        tokens_per_second=run.latest.get(SERIES["tokens_per_second"]),
+        memory=run.latest.get(SERIES["memory"]),
         phase=doing,
         seen=_mark(marks),
         results_seen=_mark([run.state, None if policy is None else policy.pk]),

@@ -18,7 +18,9 @@ from training.engine.checks import SpecError
 from training.engine.methods import METHODS
 from training.forms import RunForm
 from training.models import Loop, Run
+from training.queries import curves
 from training.queries import runs as queries
+from training.queries.logs import log_tail
 from training.queries.overview import overview
 from training.services.defaults import default_settings
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run
@@ -106,13 +108,21 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
 def run(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     found = _run_of(membership, number)
-    points = queries.curve(found)
+    points = curves.curve(found)
+    offered = curves.comparable(found)
+    overlaid = curves.chosen_of(offered, request.GET.getlist("with"))
     context = _context(
         membership,
         run=found,
         live=queries.live(found),
-        points=queries.thinned(points),
+        points=curves.thinned(points),
         has_curve=bool(points),
+        figures=curves.figures(found, overlaid),
+        offered=offered,
+        overlaid=overlaid,
+        shown_runs=[found, *overlaid],
+        last_values=curves.last_values([found, *overlaid]) if overlaid else [],
+        log=log_tail(found),
         history=queries.history(found),
         settings=queries.settings_shown(found),
         **_results(found),
@@ -158,9 +168,22 @@ def curve(request: SignedInRequest, project_id: int, number: int) -> JsonRespons
     after = request.GET.get("after", "0")
     if not after.isdecimal() or len(after) > 18:
         raise Http404("after must be the number that the last answer gave")
-    newest = queries.newest_event(found)
+    newest = curves.newest_event(found)
     active = found.state in RUN_ACTIVE
-    return JsonResponse({"points": queries.curve(found, after=int(after)), "after": newest, "active": active})
+    return JsonResponse({"points": curves.curve(found, after=int(after)), "after": newest, "active": active})
+
+
+@require_safe
+@login_required
+def log(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """The end of the engine's log; 204 while the browser has seen all there is."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _run_of(membership, number)
+    tail = log_tail(found)
+    if request.GET.get("seen") == tail.seen and found.state in RUN_ACTIVE:
+        return HttpResponse(status=204)
+    context = _context(membership, run=found, log=tail, live=queries.live(found))
+    return render(request, "training/_run_log.html", context)
 
 
 @require_safe
