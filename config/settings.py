@@ -178,9 +178,11 @@ TEMPLATES = [
     }
 ]
 
-# The one place where the two apps meet on a page, by string: panels on a project's page and tabs above it.
-# A panel is a function (request, membership) -> rendered HTML; a list of tabs holds `annotate.tabs.Tab`s.
+# The one place where the two apps meet on a page, by string: panels on a project's page and a comparison's, and tabs
+# above them. A panel is a function (request, membership) -> rendered HTML, a comparison's gets that as well; a list of
+# tabs holds `annotate.tabs.Tab`s.
 PROJECT_PANELS = ["training.panels.loop_panel"]
+COMPARISON_PANELS = ["training.panels.trained_on_panel"]
 PROJECT_TABS = ["annotate.tabs.TABS", "training.tabs.TABS"]
 # What `manage.py verify` asks: functions that yield a sentence for each row that should not be.
 INVARIANTS = ["annotate.queries.invariants.broken", "training.queries.invariants.broken"]

@@ -1,4 +1,4 @@
-"""The trainer's panel on a project's page; ``config.settings.PROJECT_PANELS`` names it."""
+"""The trainer's panels on pages of the annotation app; ``PROJECT_PANELS`` and ``COMPARISON_PANELS`` name them."""
 
 from typing import Any
 
@@ -6,9 +6,10 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from annotate.models import Membership
+from annotate.models import Comparison, Membership
 from training.models import Loop
 from training.queries.overview import overview
+from training.queries.registry import trained_on
 from training.views.runs import start_form
 
 
@@ -21,3 +22,12 @@ def loop_panel(request: HttpRequest, membership: Membership) -> SafeString:
     if loop is not None:
         context |= {"overview": overview(loop), "form": start_form(loop, request.GET.get("method"))}
     return render_to_string("training/panel.html", context, request=request)
+
+
+def trained_on_panel(request: HttpRequest, membership: Membership, comparison: Comparison) -> SafeString:
+    """Which policies learned from what was said of a comparison; nothing where none did, and for annotators."""
+    own, through = trained_on(comparison) if membership.leads else ([], [])
+    if not own:
+        return SafeString("")
+    context = {"project": membership.project, "own": own, "through": through}
+    return render_to_string("training/trained_on.html", context, request=request)

@@ -4,12 +4,14 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -53,14 +55,21 @@ def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]
 def comparison(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
     """One comparison with everything that was said of it, to decide or to decide again."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
-    subject = _comparison(membership, comparison_id)
+    return _comparison_page(request, membership, _comparison(membership, comparison_id), VerdictForm())
+
+
+def _comparison_page(
+    request: SignedInRequest, membership: Membership, subject: Comparison, form: VerdictForm
+) -> HttpResponse:
     context = {
         "membership": membership,
         "project": membership.project,
         "tab": "annotate:review",
-        "form": VerdictForm(),
+        "form": form,
+        "dispute": queries.dispute_of(subject),
+        "panels": [import_string(panel)(request, membership, subject) for panel in settings.COMPARISON_PANELS],
     }
-    return render(request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)})
+    return render(request, "annotate/comparison.html", context, status=422 if form.errors else 200)
 
 
 @require_POST
@@ -70,10 +79,7 @@ def adjudicate(request: SignedInRequest, project_id: int, comparison_id: int) ->
     subject = _comparison(membership, comparison_id)
     form = VerdictForm(request.POST)
     if not form.is_valid():
-        context = {"membership": membership, "project": membership.project, "tab": "annotate:review", "form": form}
-        return render(
-            request, "annotate/comparison.html", context | {"dispute": queries.dispute_of(subject)}, status=422
-        )
+        return _comparison_page(request, membership, subject, form)
     service.adjudicate(comparison=subject, reviewer=request.user, **form.cleaned_data)
     messages.success(request, _("Your verdict stands for this comparison."))
     return redirect("annotate:review", project_id)

@@ -42,6 +42,7 @@ class Page:
 MEMBER = {"member_id": "member"}
 PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
+POLICY = {"number": "policy"}
 COMPARISON = {"comparison_id": "comparison"}
 TABLE: dict[str, Page] = {
     "account_login": Page(FOR_ALL, FOR_ALL),
@@ -148,7 +149,9 @@ TABLE: dict[str, Page] = {
     "training:run_results": Page(LEADS, None, RUN),
     "training:cancel": Page(None, LEADS, RUN),
     "training:policies": Page(LEADS, None),
-    "training:policy": Page(LEADS, None, {"number": "policy"}),
+    "training:policy": Page(LEADS, None, POLICY),
+    "training:learned": Page(LEADS, None, POLICY),
+    "training:learned_csv": Page(LEADS, None, POLICY),
     "training:loop": Page(LEADS, LEADS),
     "training:now": Page(LEADS, None),
     "training:sample": Page(None, LEADS),

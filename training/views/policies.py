@@ -1,28 +1,46 @@
+import csv
+import io
+from collections.abc import Iterator
+
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.models import Role
+from annotate.exports.csv_safety import formula_safe
+from annotate.models import Membership, Role
 from training.models import Loop, Policy
+from training.queries import registry
 from training.queries.retracted import retracted_since
+from training.queries.runs import settings_shown
+
+KINDS = ("judgment", "rating", "ranking")
+
+
+def _policy_of(membership: Membership, number: int) -> Policy:
+    rows = Policy.objects.select_related("project", "parent", "run__snapshot", "run__created_by", "author")
+    return get_object_or_404(rows, project=membership.project, number=number)
 
 
 @require_safe
 @login_required
 def policies(request: SignedInRequest, project_id: int) -> HttpResponse:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
-    rows = membership.project.policies.select_related("parent", "run").order_by("-number")
-    page = Paginator(rows, 25).get_page(request.GET.get("page"))
-    retracted = retracted_since(page.object_list)
+    page = Paginator(registry.policies_of(membership.project), 25).get_page(request.GET.get("page"))
+    shown = list(page.object_list)
+    retracted, learned = retracted_since(shown), registry.learned_by(shown)
     context = {
         "membership": membership,
         "project": membership.project,
         "loop": Loop.objects.filter(project=membership.project).first(),
         "page": page,
-        "policies": [(policy, retracted.get(policy.pk)) for policy in page],
+        "policies": [
+            (policy, retracted.get(policy.pk), learned.get(policy.pk), registry.in_short(policy.run))
+            for policy in shown
+        ],
+        "lineage": registry.lineage(membership.project),
     }
     return render(request, "training/policies.html", context)
 
@@ -31,8 +49,9 @@ def policies(request: SignedInRequest, project_id: int) -> HttpResponse:
 @login_required
 def policy(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
-    rows = Policy.objects.select_related("parent", "run__snapshot", "author")
-    found = get_object_or_404(rows, project=membership.project, number=number)
+    found = _policy_of(membership, number)
+    ancestors = registry.ancestors(found)
+    learned = registry.learned_by(ancestors)
     context = {
         "membership": membership,
         "project": membership.project,
@@ -41,5 +60,57 @@ def policy(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
         "children": found.children.order_by("number"),
         "responses": found.author.responses.count(),
         "retracted": retracted_since([found]).get(found.pk),
+        "settings": settings_shown(found.run) if found.run else [],
+        "versions": sorted(found.run.result.get("versions", {}).items()) if found.run else [],
+        "files": sorted(found.manifest.get("files", {}).items()),
+        "learned": learned.get(found.pk),
+        "inherited": [(row, learned[row.pk]) for row in ancestors[1:] if row.pk in learned],
     }
     return render(request, "training/policy.html", context)
+
+
+@require_safe
+@login_required
+def learned(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """Every decision that the policy learned from, by its own run and by those of the policies it continues."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _policy_of(membership, number)
+    kind = request.GET.get("kind", "")
+    rows = registry.learned_from(registry.ancestors(found), kind=kind if kind in KINDS else "")
+    page = Paginator(rows, 50).get_page(request.GET.get("page"))
+    context = {
+        "membership": membership,
+        "project": membership.project,
+        "tab": "training:policies",
+        "policy": found,
+        "page": page,
+        "lessons": [registry.lesson(item) for item in page],
+        "kind": kind,
+    }
+    return render(request, "training/learned.html", context)
+
+
+@require_safe
+@login_required
+def learned_csv(request: SignedInRequest, project_id: int, number: int) -> StreamingHttpResponse:
+    """The same as a file, a line for each decision."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _policy_of(membership, number)
+    answer = StreamingHttpResponse(_csv_lines(found), content_type="text/csv; charset=utf-8")
+    name = f"policy-{number}-learned-from-project{project_id}.csv"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def _csv_lines(policy: Policy) -> Iterator[str]:
+    line = io.StringIO()
+    table = csv.writer(line)
+    table.writerow(registry.LESSON_COLUMNS)
+    for lesson in registry.lessons(registry.ancestors(policy)):
+        cells = [getattr(lesson, name) for name in registry.LESSON_COLUMNS]
+        table.writerow([formula_safe(cell) for cell in cells])
+        if line.tell() > 64 * 1024:
+            yield line.getvalue()
+            line.seek(0)
+            line.truncate()
+    yield line.getvalue()

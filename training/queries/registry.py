@@ -1,0 +1,285 @@
+"""Where policies come from, what they learned from, and from a comparison back to the policies trained on it."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import Count, Q, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from annotate.models import Comparison, Project
+from training.models import Outcome, Policy, Run, SnapshotItem
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+# Deeper branches are drawn at this depth, so that a phone can show them.
+DEEPEST = 6
+# What tells two runs of one method apart at a glance, in this order.
+IN_SHORT = ("loss_type", "beta", "learning_rate", "epochs", "lora_r")
+
+
+def policies_of(project: Project) -> QuerySet[Policy]:
+    """The project's policies, newest first, with all that a list shows."""
+    return project.policies.select_related("parent", "run__snapshot", "run__created_by").order_by("-number")
+
+
+def in_short(run: Run | None) -> str:
+    """The settings that matter most, such as "beta 0.1 · learning_rate 0.001"; those that a method lacks are left
+    out, and so is its usual loss."""
+    if run is None:
+        return ""
+    shown = []
+    for name in IN_SHORT:
+        value = run.spec.get(name)
+        if value is None or value == "" or (name == "loss_type" and value in (["sigmoid"], ["kto"])):
+            continue
+        plain = " + ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if _number(value) else value
+        shown.append(str(plain) if name == "loss_type" else f"{name} {plain}")
+    return " · ".join(shown)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# --- The tree ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One policy in the tree. ``depth`` grows where a policy has several children; ``after`` is the parent's number
+    where the row above is not the parent."""
+
+    policy: Policy
+    depth: int
+    after: int | None
+
+
+def lineage(project: Project) -> list[Branch]:
+    """Every policy below its parent, older branches first."""
+    children: dict[int | None, list[Policy]] = defaultdict(list)
+    for policy in project.policies.select_related("run").order_by("number"):
+        children[policy.parent_id].append(policy)
+    rows: list[Branch] = []
+    waiting: list[tuple[Policy, int, int | None]] = [(policy, 0, None) for policy in reversed(children[None])]
+    while waiting:
+        policy, depth, above = waiting.pop()
+        told = above is not None and rows[-1].policy.number != above
+        rows.append(Branch(policy, min(depth, DEEPEST), above if told else None))
+        inside = depth + (len(children[policy.pk]) > 1)
+        waiting += [(child, inside, policy.number) for child in reversed(children[policy.pk])]
+    return rows
+
+
+def ancestors(policy: Policy) -> list[Policy]:
+    """The policy and those whose weights it continues, nearest first, with their runs."""
+    family = {row.pk: row for row in policy.project.policies.select_related("run__snapshot")}
+    found: list[Policy] = []
+    pk: int | None = policy.pk
+    while pk is not None:
+        found.append(family[pk])
+        pk = family[pk].parent_id
+    return found
+
+
+def descendants(policies: Iterable[Policy]) -> list[Policy]:
+    """Those that continue the weights of any of the policies, which are not among them, by number."""
+    roots = list(policies)
+    if not roots:
+        return []
+    children: dict[int | None, list[Policy]] = defaultdict(list)
+    for policy in Policy.objects.filter(project__in={root.project_id for root in roots}):
+        children[policy.parent_id].append(policy)
+    found: dict[int, Policy] = {}
+    waiting = [root.pk for root in roots]
+    while waiting:
+        for child in children[waiting.pop()]:
+            if child.pk not in found:
+                found[child.pk] = child
+                waiting.append(child.pk)
+    known = {root.pk for root in roots}
+    return sorted((row for row in found.values() if row.pk not in known), key=lambda row: row.number)
+
+
+# --- What it learned from ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """How many decisions a policy's own run trained on, of how many that were frozen for it."""
+
+    used: int
+    frozen: int
+    judgments: int
+    ratings: int
+    rankings: int
+
+
+def learned_by(policies: Iterable[Policy]) -> dict[int, Learned]:
+    """By policy id, what each one's own run learned from; one query. Policies without a run are not there."""
+    snapshots = {policy.run.snapshot_id: policy.pk for policy in policies if policy.run is not None}
+    used = Q(outcome=Outcome.USED)
+    rows = (
+        SnapshotItem.objects.filter(snapshot__in=snapshots)
+        .order_by()
+        .values("snapshot")
+        .annotate(
+            frozen=Count("pk"),
+            used=Count("pk", filter=used),
+            judgments=Count("judgment", filter=used),
+            ratings=Count("rating", filter=used),
+            rankings=Count("ranking", filter=used),
+        )
+    )
+    found = {
+        snapshots[row["snapshot"]]: Learned(
+            row["used"], row["frozen"], row["judgments"], row["ratings"], row["rankings"]
+        )
+        for row in rows
+    }
+    return {pk: found.get(pk, Learned(0, 0, 0, 0, 0)) for pk in snapshots.values()}
+
+
+def learned_from(lineage_of: Iterable[Policy], *, kind: str = "") -> QuerySet[SnapshotItem]:
+    """Every decision that the policies' runs trained on, the first policy's first; what was replayed comes again.
+
+    ``kind``: "judgment", "rating" or "ranking" for those only.
+    """
+    snapshots = [policy.run.snapshot_id for policy in lineage_of if policy.run is not None]
+    rows = SnapshotItem.objects.filter(snapshot__in=snapshots, outcome=Outcome.USED)
+    if kind:
+        rows = rows.filter(**{f"{kind}__isnull": False})
+    return rows.select_related(
+        "counted_in",
+        "snapshot__run__policy",
+        "judgment__annotator",
+        "judgment__comparison__prompt",
+        "rating__annotator",
+        "rating__response__prompt",
+        "ranking__annotator",
+        "ranking__lineup__prompt",
+    ).order_by("-snapshot", "pk")
+
+
+SAID: "dict[str, _StrPromise]" = {
+    "first": _("first is better"),
+    "second": _("second is better"),
+    "tie": _("tie"),
+    "both_bad": _("both bad"),
+    "up": _("thumbs up"),
+    "down": _("thumbs down"),
+    "ranked": _("ranked"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One decision that a policy learned from: of what kind, about what, and by whose run it went in."""
+
+    policy: int
+    run: int
+    kind: str
+    id: int
+    # A comparison, a response or a lineup.
+    subject: int
+    prompt: int
+    prompt_sha256: str
+    # A key of ``SAID``.
+    decision: str
+    # What the comparison's judgments came to together, where the snapshot decides comparisons.
+    decided: str
+    annotator: str
+    created_at: Any
+    # "current", "superseded" by an edit, or "retracted".
+    now: str
+    question: str
+
+    @property
+    def said(self) -> "_StrPromise | str":
+        return SAID.get(self.decision, self.decision)
+
+
+# The columns of the CSV file; what people wrote stays where it is.
+LESSON_COLUMNS = (
+    "policy",
+    "run",
+    "kind",
+    "id",
+    "subject",
+    "prompt",
+    "prompt_sha256",
+    "decision",
+    "decided",
+    "annotator",
+    "created_at",
+    "now",
+)
+
+
+def lesson(item: SnapshotItem) -> Lesson:
+    """The decision behind an item of ``learned_from``. People go by their pseudonym."""
+    thing: Any
+    if item.judgment is not None:
+        thing, kind, prompt = item.judgment, "judgment", item.judgment.comparison.prompt
+        subject = item.judgment.comparison_id
+        first = thing.preferred_id == item.judgment.comparison.first_id
+        decision = thing.choice if thing.preferred_id is None else "first" if first else "second"
+    elif item.rating is not None:
+        thing, kind, prompt = item.rating, "rating", item.rating.response.prompt
+        subject, decision = item.rating.response_id, item.rating.value
+    elif item.ranking is not None:
+        thing, kind, prompt = item.ranking, "ranking", item.ranking.lineup.prompt
+        subject, decision = item.ranking.lineup_id, item.ranking.value
+    else:
+        raise ValueError(f"{item} is about nothing")
+    run = item.snapshot.run
+    return Lesson(
+        policy=run.policy.number,
+        run=run.number,
+        kind=kind,
+        id=thing.pk,
+        subject=subject,
+        prompt=prompt.pk,
+        prompt_sha256=prompt.sha256,
+        decision=decision,
+        decided=item.counted_in.label if item.counted_in is not None else "",
+        annotator=thing.annotator.pseudonym,
+        created_at=thing.created_at,
+        now="retracted" if thing.retracted_at else "superseded" if thing.superseded_at else "current",
+        question=next((m["content"] for m in reversed(prompt.messages) if m["role"] == "user"), ""),
+    )
+
+
+def lessons(lineage_of: Iterable[Policy], *, chunk: int = 500) -> Iterator[Lesson]:
+    """All of ``learned_from`` in its order, a page of rows in memory at a time and no cursor held open."""
+    for policy in lineage_of:
+        last = 0
+        while page := list(learned_from([policy]).filter(pk__gt=last)[:chunk]):
+            yield from map(lesson, page)
+            last = page[-1].pk
+
+
+# --- And back ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedOn:
+    """A policy whose run trained on judgments of a comparison, and which."""
+
+    policy: Policy
+    judgments: list[int]
+
+
+def trained_on(comparison: Comparison) -> tuple[list[TrainedOn], list[Policy]]:
+    """The policies whose own runs trained on judgments of the comparison, and those that continue their weights."""
+    used = SnapshotItem.objects.filter(
+        judgment__comparison=comparison, outcome=Outcome.USED, snapshot__run__policy__isnull=False
+    ).select_related("snapshot__run__policy")
+    by_policy: dict[int, TrainedOn] = {}
+    for item in used.order_by("judgment"):
+        policy = item.snapshot.run.policy
+        by_policy.setdefault(policy.pk, TrainedOn(policy, [])).judgments.append(item.judgment_id or 0)
+    own = sorted(by_policy.values(), key=lambda row: row.policy.number)
+    return own, descendants(row.policy for row in own)
