@@ -17,6 +17,7 @@ urlpatterns = [
     path("projects/<int:project_id>/policies/<int:number>/", policies.policy, name="policy"),
     path("projects/<int:project_id>/policies/<int:number>/learned/", policies.learned, name="learned"),
     path("projects/<int:project_id>/policies/<int:number>/learned.csv", policies.learned_csv, name="learned_csv"),
+    path("projects/<int:project_id>/policies/<int:number>/download/", policies.download, name="download"),
     path("projects/<int:project_id>/loop/", loops.loop_settings, name="loop"),
     path("projects/<int:project_id>/loop/now/", loops.now, name="now"),
     path("projects/<int:project_id>/loop/sample/", loops.sample, name="sample"),

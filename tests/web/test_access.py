@@ -152,6 +152,7 @@ TABLE: dict[str, Page] = {
     "training:policy": Page(LEADS, None, POLICY),
     "training:learned": Page(LEADS, None, POLICY),
     "training:learned_csv": Page(LEADS, None, POLICY),
+    "training:download": Page(None, LEADS, POLICY),
     "training:loop": Page(LEADS, LEADS),
     "training:now": Page(LEADS, None),
     "training:sample": Page(None, LEADS),

@@ -2,19 +2,23 @@ import csv
 import io
 from collections.abc import Iterator
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_safe
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
+from annotate.telling import told_error
 from training.models import Loop, Policy
 from training.queries import registry
 from training.queries.retracted import retracted_since
 from training.queries.runs import settings_shown
+from training.services.release import CannotReleaseError, note_release, release_of
 
 KINDS = ("judgment", "rating", "ranking")
 
@@ -114,3 +118,20 @@ def _csv_lines(policy: Policy) -> Iterator[str]:
             line.seek(0)
             line.truncate()
     yield line.getvalue()
+
+
+@require_POST
+@login_required
+def download(request: SignedInRequest, project_id: int, number: int) -> HttpResponseBase:
+    """The policy's weights with model card and manifest, as a ZIP archive that is made while it is sent."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _policy_of(membership, number)
+    try:
+        release = release_of(found)
+    except CannotReleaseError as error:
+        messages.error(request, told_error(error))
+        return redirect("training:policy", project_id, number)
+    note_release(release=release, actor=request.user, to="download")
+    answer = StreamingHttpResponse(release.stream(), content_type="application/zip")
+    answer["Content-Disposition"] = f'attachment; filename="{release.name}-project{project_id}.zip"'
+    return answer

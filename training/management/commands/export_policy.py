@@ -1,0 +1,43 @@
+"""``manage.py export_policy PROJECT_ID NUMBER --output PATH``: a policy's weights with their card and manifest."""
+
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from training.models import Policy
+from training.services.release import CannotReleaseError, note_release, release_of, write_release
+
+
+class Command(BaseCommand):
+    help = "Write a policy to a new folder, or to a .zip file: the same as the download on its page."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("project_id", type=int)
+        parser.add_argument("number", type=int, help="The policy's number.")
+        parser.add_argument("--output", type=Path, required=True, help="A folder that is not there yet, or NAME.zip.")
+
+    def handle(self, *, project_id: int, number: int, output: Path, **options: Any) -> None:
+        policy = Policy.objects.filter(project=project_id, number=number).select_related("project", "run").first()
+        if policy is None:
+            raise CommandError(f"Project {project_id} has no policy {number}.")
+        try:
+            release = release_of(policy)
+            if output.suffix == ".zip":
+                part = output.with_name(f".{output.name}.{os.getpid()}.part")
+                try:
+                    with part.open("xb") as file:
+                        file.writelines(release.stream())
+                    part.replace(output)
+                finally:
+                    part.unlink(missing_ok=True)
+            else:
+                write_release(release, output)
+        except CannotReleaseError as error:
+            raise CommandError(str(error)) from error
+        except OSError as error:
+            raise CommandError(f"Cannot write {output}: {error}.") from error
+        note_release(release=release, actor=None, to="folder")
+        self.stdout.write(f"{output}: {len(release.files)} files")
