@@ -28,6 +28,13 @@
   const decision = () => document.getElementById("decision");
   const skip = () => work.querySelector("details.skip");
 
+  // Says on the page which item takes choices now: the browser tests press no key before.
+  let settling = null;
+  function settle(ms) {
+    clearTimeout(settling);
+    settling = setTimeout(() => { work.dataset.ready = submitId() ?? ""; }, ms);
+  }
+
   // --- Time with the page visible and a person at it ---
 
   function signOfLife() {
@@ -180,6 +187,7 @@
     if (status === 200 && sentId) kept((store) => store.removeItem(draftKey(sentId)));
     sentId = null;
     shownAt = lastSign = performance.now();
+    settle(TOO_SOON_MS + 10);
     activeMs = 0;
     restoreDraft();
     work.querySelector("[data-focus]")?.focus({ preventScroll: true });
@@ -267,4 +275,5 @@
       (why.querySelector("textarea") ?? why.querySelector("input")).focus();
     } else found.click();
   });
+  settle(0);
 })();

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.install import playwright_chromium, system_chromium
 from tests.live_site import ROOT, free_port
@@ -31,6 +31,10 @@ FLAGS = [
     "--disable-sync",
     "--disable-component-update",
 ]
+
+# How long anything may take that a test waits for. Only a failure ever takes so long.
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,17 @@ class WebSite:
 
     url: str
     home: Path
-    env: dict[str, str]
+    seeder: "subprocess.Popen[str]"
 
     def seed(self, **wanted: Any) -> Desk:
         """A new project with ``pairs=3``, ``thumbs=2`` or written ``items`` (see tests.browser.seed)."""
-        command = [sys.executable, "-m", "tests.browser.seed", json.dumps(wanted)]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        return Desk(**json.loads(done.stdout))
+        assert self.seeder.stdin is not None
+        assert self.seeder.stdout is not None
+        self.seeder.stdin.write(json.dumps(wanted) + "\n")
+        self.seeder.stdin.flush()
+        made = json.loads(self.seeder.stdout.readline())
+        assert "error" not in made, made["error"]
+        return Desk(**made)
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """What the site's database says."""
@@ -89,33 +96,40 @@ def web_site(home: Path, port: int, **settings: str) -> Iterator[WebSite]:
     env = {**clean, "PAIRLOOP_HOME": str(home), "PAIRLOOP_LOG_LEVEL": "WARNING", **settings}
     for command in (["migrate", "-v0"], ["collectstatic", "--noinput", "-v0"]):
         done = subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, timeout=120, check=False
+            [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, timeout=300, check=False
         )
         if done.returncode:
             pytest.fail(f"manage.py {command[0]} failed:\n{done.stderr.decode()[-4000:]}")
-    log = (home / "web.log").open("w")
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "gunicorn", "config.wsgi", "--no-control-socket"),
-            *("--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "4", "--log-level", "warning"),
-        ],
-        cwd=ROOT,
-        env=env,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    website = WebSite(f"http://127.0.0.1:{port}", home, env)
-    try:
+    gunicorn = [
+        *("gunicorn", "config.wsgi", "--no-control-socket", "--bind", f"127.0.0.1:{port}"),
+        *("--workers", "1", "--threads", "4", "--log-level", "warning"),
+    ]
+    with (
+        (home / "web.log").open("w") as log,
+        _process(gunicorn, env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT) as server,
+        _process(["tests.browser.seed"], env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as seeder,
+    ):
+        website = WebSite(f"http://127.0.0.1:{port}", home, seeder)
         _wait_for(website.url, server, home / "web.log")
         yield website
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
 
 
-def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 60
+@contextmanager
+def _process(module: list[str], env: dict[str, str], **streams: Any) -> Iterator["subprocess.Popen[str]"]:
+    """``python -m MODULE``, which ends with the block."""
+    with subprocess.Popen([sys.executable, "-m", *module], cwd=ROOT, env=env, text=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for(url: str, server: "subprocess.Popen[str]", log: Path) -> None:
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and server.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}/accounts/login/", timeout=5):  # noqa: S310  (our own loopback)
@@ -125,9 +139,9 @@ def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     pytest.fail(f"The site did not start:\n{log.read_text()[-4000:]}")
 
 
-# For a module, not the session: while Playwright lives, an event loop runs in this thread, and Django refuses its
+# For this folder, not the session: while Playwright lives, an event loop runs in this thread, and Django refuses its
 # database there to whatever test comes next.
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = system_chromium() or playwright_chromium()
     if chromium is None:
@@ -159,7 +173,7 @@ class Visit:
         """A page at ``path``, signed in as the desk's annotator. ``options`` are Playwright's for a new context."""
         context = self._browser.new_context(**{"base_url": self._site.url, **options})
         self._contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         context.add_cookies([{"name": "sessionid", "value": desk.session, "url": self._site.url}])
         page = context.new_page()
         page.on("pageerror", lambda error: self._errors.append(str(error)))
@@ -174,9 +188,10 @@ class Visit:
 
     def close(self) -> list[str]:
         """Closes all pages; returns the errors that nobody forgave, and what was forgiven but never came."""
+        open_pages = [page for context in self._contexts for page in context.pages]
         awaited = time.monotonic() + 5
-        while self._never_came() and time.monotonic() < awaited:
-            self._contexts[0].pages[0].wait_for_timeout(50)  # The browser may still be about to say it.
+        while open_pages and self._never_came() and time.monotonic() < awaited:
+            open_pages[0].wait_for_timeout(50)  # The browser may still be about to say it.
         for context in self._contexts:
             context.close()
         unforgiven = [error for error in self._errors if not any(text in error for text in self._forgiven)]

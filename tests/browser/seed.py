@@ -1,11 +1,14 @@
-"""Makes a project in the database of a running site, and prints what a browser test needs of it as JSON.
+"""Makes projects in the database of a running site, and prints what a browser test needs of each as JSON.
 
-``python -m tests.browser.seed '{"pairs": 3}'`` with the site's environment, beside the site, as any other command.
+``python -m tests.browser.seed`` with the site's environment, beside the site, as any other command. Each line that it
+reads, say ``{"pairs": 3}``, is a project that is wanted, and is answered by one line.
 """
 
+import functools
 import json
 import os
 import sys
+import traceback
 import uuid
 
 import django
@@ -13,7 +16,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, models  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 
 from annotate.models import Project, Role, Slot, User  # noqa: E402
@@ -28,6 +31,10 @@ Choose the reply that you would rather get as the customer.
 - **Good** replies do something about *this* problem, are kind, and are short.
 - **Bad** replies are rude, refuse without a reason, or talk about something else.
 """
+
+
+# To hash a password takes half a second by design, and all of them are the same one.
+models.make_password = functools.cache(models.make_password)
 
 
 def main(wanted: dict[str, object]) -> dict[str, object]:
@@ -84,4 +91,9 @@ def session_of(user: User) -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    for line in sys.stdin:
+        try:
+            answer = main(json.loads(line))
+        except Exception:  # noqa: BLE001  (whatever it is, it is the asking test's)
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)

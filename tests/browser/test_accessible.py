@@ -33,9 +33,8 @@ def desk(site: WebSite) -> Desk:
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit, scheme: str) -> None:
-    page = visit(desk, desk.judge, color_scheme=scheme)
+def test_no_page_breaks_a_rule_that_can_be_checked(desk: Desk, visit: Visit) -> None:
+    page = visit(desk, desk.judge)
     page.keyboard.press("r")
     page.keyboard.press("Escape")
     page.keyboard.press("a")
@@ -72,10 +71,9 @@ def test_no_page_of_numbers_does_on_a_phone(desk: Desk, visit: Visit) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_about_accounts_does(site: WebSite, visit: Visit, scheme: str) -> None:
+def test_no_page_about_accounts_does(site: WebSite, visit: Visit) -> None:
     desk = site.seed(site_owner=True)
-    page = visit(desk, "/accounts/people/", color_scheme=scheme)
+    page = visit(desk, "/accounts/people/")
     broken = violations(page, "accounts")
     page.get_by_role("link", name=desk.username).first.click()
     broken += violations(page, "account of")
@@ -96,10 +94,9 @@ def test_no_page_about_accounts_does(site: WebSite, visit: Visit, scheme: str) -
     assert broken + violations(page, "recovery codes") == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_rankings_break_none_either(site: WebSite, visit: Visit, scheme: str) -> None:
+def test_rankings_break_none_either(site: WebSite, visit: Visit) -> None:
     desk = site.seed(rankings=2, settings={"judging": "ranking"})
-    page = visit(desk, desk.rank, color_scheme=scheme)
+    page = visit(desk, desk.rank)
     page.keyboard.press("2")
     broken = violations(page, desk.rank)
     for key in ("1", "2", "3", "Enter"):

@@ -1,12 +1,11 @@
 """German words are long: on a narrow phone every page still fits. The language is chosen with or without scripts."""
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
+from tests.browser.hands import settled
 
-# What comes sooner after an item appeared is taken for the second half of a double click.
-SETTLED_MS = 200
 PHONE = {"width": 320, "height": 640}
 PAGES = ["", "judge/", "thumbs/", "history/", "guideline/", "dashboard/", "queue/", "quality/", "review/", "people/"]
 PAGES += [
@@ -67,7 +66,7 @@ def test_judging_in_german_fits_with_everything_open(desk: Desk, visit: Visit) -
     page.get_by_role("button", name="Gleich gut").click()
     page.get_by_role("button", name="Rückgängig").wait_for()
     assert_fits(page)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.get_by_role("button", name="Rückgängig").click()
     page.get_by_text("Rückgängig gemacht: Diese Aufgabe ist wieder offen.").wait_for()
 
@@ -76,8 +75,8 @@ def test_judging_in_german_fits_with_everything_open(desk: Desk, visit: Visit) -
 def test_the_language_is_chosen_at_the_top_of_a_page_and_kept(desk: Desk, visit: Visit, scripts: bool) -> None:
     page = visit(desk, f"/projects/{desk.project}/history/?kind=thumb", locale="en-GB", java_script_enabled=scripts)
     page.get_by_role("button", name="Deutsch").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Ihr Verlauf")
+    expect(page.locator("html")).to_have_attribute("lang", "de")
     assert page.url.endswith("/history/?kind=thumb")
-    assert page.get_by_role("heading", level=1).inner_text() == "Ihr Verlauf"
-    assert page.locator("html").get_attribute("lang") == "de"
     page.get_by_role("button", name="English").click()
-    assert page.get_by_role("heading", level=1).inner_text() == "Your history"
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your history")

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit, WebSite
-from tests.browser.test_judging import SETTLED_MS, judgments, message, press
+from tests.browser.hands import NOTHING_MS, eventually, message, press, settled
+from tests.browser.test_judging import judgments
 
 WIDE = {
     "messages": [{"role": "user", "content": "What is the sum?"}],
@@ -29,7 +30,7 @@ def test_enter_on_a_ticked_reason_is_no_choice(
     page.get_by_label("Tone").focus()
     page.keyboard.press("Space")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(NOTHING_MS)
     if not scripts:
         expect(page.locator(".notice[role=alert]")).to_contain_text("Nothing was chosen")
     expect(page.get_by_label("Tone")).to_be_checked()
@@ -44,9 +45,8 @@ def test_the_arrows_scroll_a_wide_formula_and_decide_nothing(site: WebSite, visi
     expect(formula).to_have_attribute("tabindex", "0")
     formula.focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(SETTLED_MS)
+    eventually(page, lambda: formula.evaluate("node => node.scrollLeft") > 0)
     assert judgments(site, desk) == []
-    assert formula.evaluate("node => node.scrollLeft") > 0
 
 
 def test_an_undo_right_behind_a_choice_takes_nothing_older_back(site: WebSite, visit: Visit) -> None:
@@ -61,10 +61,11 @@ def test_an_undo_right_behind_a_choice_takes_nothing_older_back(site: WebSite, v
         held.append(route)
 
     page.route(re.compile(r"/judge/$"), hold)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("b")
     page.keyboard.press("u")
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(NOTHING_MS)
+    eventually(page, lambda: bool(held))
     held[0].continue_()
     expect(page.locator("[data-hook=message]")).not_to_have_text(second)
     expect(page.locator("[data-hook=before]")).to_have_count(0)
@@ -79,7 +80,7 @@ def test_an_undo_while_a_choice_waits_loses_neither_the_choice_nor_its_reasons(s
     page = visit(desk, desk.judge)
     press(page, "a")
     second = message(page)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("r")
     page.keyboard.type("It is kind.")
     page.keyboard.press("Escape")
@@ -88,9 +89,9 @@ def test_an_undo_while_a_choice_waits_loses_neither_the_choice_nor_its_reasons(s
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     page.keyboard.press("u")
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(NOTHING_MS)
     assert message(page) == second
-    page.unroute_all()
+    page.unroute_all(behavior="wait")
     expect(page.locator("[data-hook=message]")).not_to_have_text(second)
     assert site.rows(
         "SELECT choice, rationale FROM annotate_judgment WHERE project_id = ? ORDER BY id", desk.project
@@ -109,7 +110,7 @@ def test_reasons_that_were_begun_outlive_an_undo(site: WebSite, visit: Visit) ->
     page.keyboard.press("Escape")
     press(page, "a")
     second = message(page)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     visit.forgive("422")
     page.keyboard.press("b")  # Refused: the reasons are missing.
     expect(page.locator(".notice[role=alert]")).to_contain_text("write a few words")
@@ -129,7 +130,7 @@ def test_an_undo_that_fails_says_so(site: WebSite, visit: Visit) -> None:
     press(page, "a")
     visit.forgive("502")
     page.route(re.compile(r"/undo/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("u")
     expect(page.locator(".toast")).to_be_visible()
 

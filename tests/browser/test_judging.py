@@ -3,29 +3,15 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-
-# From the appearance of an item on, choices are not taken for a moment (judge.js): nobody has read it yet.
-SETTLED_MS = 300
+from tests.browser.hands import NOTHING_MS, eventually, message, press, settled
 
 
 def judgments(site: WebSite, desk: Desk) -> list[tuple[str, str]]:
     query = "SELECT choice, skip_reason FROM annotate_judgment WHERE project_id = ? ORDER BY id"
     return [(str(choice), str(reason)) for choice, reason in site.rows(query, desk.project)]
-
-
-def message(page: Page) -> str:
-    return page.locator("[data-hook=message]").inner_text()
-
-
-def press(page: Page, key: str) -> None:
-    """Presses a key as soon as it counts, and waits until the item has gone."""
-    before = page.locator("input[name=client_id]").input_value()
-    page.wait_for_timeout(SETTLED_MS)
-    page.keyboard.press(key)
-    expect(page.locator(f"input[name=client_id][value='{before}']")).to_have_count(0)
 
 
 def test_a_whole_queue_is_judged_by_keyboard_without_a_page_load(site: WebSite, visit: Visit) -> None:
@@ -63,7 +49,7 @@ def test_a_new_pair_has_the_focus_and_is_announced(site: WebSite, visit: Visit) 
 def test_the_help_lists_the_keys_and_no_key_decides_behind_it(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=1)
     page = visit(desk, desk.judge)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     expect(page.get_by_role("dialog")).to_contain_text("A is better")
@@ -79,7 +65,7 @@ def test_the_help_lists_the_keys_and_no_key_decides_behind_it(site: WebSite, vis
 def test_keys_with_modifiers_held_keys_and_typing_decide_nothing(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     for key in ("Control+b", "Alt+1", "Meta+a", "Shift+A"):
         page.keyboard.press(key)
     page.evaluate(
@@ -98,7 +84,7 @@ def test_keys_with_modifiers_held_keys_and_typing_decide_nothing(site: WebSite, 
     page.keyboard.press("b")  # While the reasons are open, only they can be chosen.
     page.keyboard.press("Escape")
     expect(page.locator(".skip-menu")).to_be_hidden()
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(NOTHING_MS)
     assert judgments(site, desk) == []
 
 
@@ -107,10 +93,10 @@ def test_a_double_click_is_one_judgment(site: WebSite, visit: Visit, clicks: int
     desk = site.seed(pairs=4)
     page = visit(desk, desk.judge)
     first = message(page)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.locator("button[value=A]").click(click_count=clicks, delay=20)
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
-    page.wait_for_timeout(SETTLED_MS)
+    page.wait_for_timeout(NOTHING_MS)
     assert judgments(site, desk) == [("A", "")]
 
 
@@ -121,10 +107,10 @@ def test_a_reload_and_the_back_button_neither_lose_nor_repeat_a_judgment(site: W
     press(page, "a")
     second = message(page)
     page.reload()
-    assert message(page) == second
+    expect(page.locator("[data-hook=message]")).to_have_text(second)
     page.go_back()
     page.go_forward()
-    assert message(page) == second
+    expect(page.locator("[data-hook=message]")).to_have_text(second)
     press(page, "b")
     assert judgments(site, desk) == [("A", ""), ("B", "")]
 
@@ -152,22 +138,28 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
     first = message(page)
+    tries: list[str] = []
 
     def break_down(route: Route) -> None:
+        tries.append(str(route.request.post_data))
         if arrives:
             route.fetch()
         route.abort("connectionfailed")
 
     visit.forgive("ERR_CONNECTION_FAILED", "htmx:error: Failed to fetch")
     page.route(re.compile(r"/judge/$"), break_down)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     assert message(page) == first
     assert judgments(site, desk) == ([("B", "")] if arrives else [])
-    page.unroute_all()
-    if arrives:
-        page.get_by_role("button", name="Send now").click()  # Otherwise it goes by itself.
+    before = len(tries)
+    page.get_by_role("button", name="Send now").click()
+    eventually(page, lambda: len(tries) > before)
+    client_id = page.locator("#decision [name=client_id]").input_value()
+    assert all(client_id in sent for sent in tries)
+    page.unroute_all(behavior="wait")
+    # Now it goes by itself.
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
     expect(page.locator(".toast")).to_have_count(0)
     assert judgments(site, desk) == [("B", "")]
@@ -179,7 +171,7 @@ def test_a_server_error_leaves_the_choice_on_the_page(site: WebSite, visit: Visi
     first = message(page)
     visit.forgive("502")
     page.route(re.compile(r"/judge/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     assert message(page) == first
@@ -193,7 +185,7 @@ def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: We
     visit.forgive("401")
     cookies = page.context.cookies()
     page.context.clear_cookies(name="sessionid")
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_contain_text("you have been signed out")
     assert message(page) == first
@@ -222,10 +214,11 @@ def test_everything_works_without_javascript(site: WebSite, visit: Visit) -> Non
     desk = site.seed(pairs=3, thumbs=1)
     page = visit(desk, desk.judge, java_script_enabled=False)
     expect(page.get_by_role("button", name="Keys")).to_be_hidden()
-    page.get_by_role("button", name="B is better").click()
-    page.get_by_role("button", name="Both bad").click()
-    page.locator("details.skip summary").click()
-    page.get_by_role("button", name="I can't tell which is right").click()
+    for name in ("B is better", "Both bad", "I can't tell which is right"):
+        if name.startswith("I"):
+            page.locator("details.skip summary").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name=name).click()
     expect(page.get_by_text("New answers are being prepared")).to_be_visible()
     assert judgments(site, desk) == [("B", ""), ("both_bad", ""), ("skip", "expertise")]
     page.goto(desk.thumbs)
@@ -237,7 +230,7 @@ def test_everything_works_without_javascript(site: WebSite, visit: Visit) -> Non
 def test_thumbs_go_by_keyboard_too_and_the_arrows_are_left_to_scrolling(site: WebSite, visit: Visit) -> None:
     desk = site.seed(thumbs=3)
     page = visit(desk, desk.thumbs)
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
     press(page, "g")
@@ -258,26 +251,28 @@ LONG = {
 }
 
 
-@pytest.fixture(scope="module")
-def long_desk(site: WebSite) -> Desk:
-    return site.seed(items=[LONG])
+def test_nothing_runs_out_of_the_screen_and_the_choices_are_always_on_it(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(items=[LONG])
+    page = visit(desk, desk.judge, reduced_motion="reduce")
+    for width in (320, 360, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 640})
+        page.reload()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for value in ("A", "tie", "B", "both_bad"):
+            expect(page.locator(f"button[value={value}]")).to_be_in_viewport(ratio=1)
+        page.locator("details.skip summary").click()
+        for reason in page.locator(".skip-menu button").all():
+            expect(reason).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [320, 360, 768, 1280])
-def test_nothing_runs_out_of_the_screen_and_the_choices_are_always_on_it(
-    long_desk: Desk, visit: Visit, width: int, scheme: str
-) -> None:
-    page = visit(long_desk, long_desk.judge, viewport={"width": width, "height": 640}, color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    for value in ("A", "tie", "B", "both_bad"):
-        expect(page.locator(f"button[value={value}]")).to_be_in_viewport(ratio=1)
-    page.locator("details.skip summary").click()
-    for reason in page.locator(".skip-menu button").all():
-        expect(reason).to_be_in_viewport(ratio=1)
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    brightness = sum(map(int, re.findall(r"\d+", background)[:3]))
-    assert (brightness < 200) == (scheme == "dark")
+def test_the_page_is_as_light_or_dark_as_the_device(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=1)
+    page = visit(desk, desk.judge, reduced_motion="reduce")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = sum(map(int, re.findall(r"\d+", background)[:3]))
+        assert (brightness < 200) == (scheme == "dark")
 
 
 @pytest.mark.parametrize(
@@ -289,8 +284,8 @@ def test_the_page_is_small(site: WebSite, visit: Visit, settings: dict[str, obje
     page = visit(desk, f"/projects/{desk.project}/guideline/")
     page.close()
     page = page.context.new_page()
-    sizes: list[int] = []
-    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+    loaded: list[Request] = []
+    page.on("requestfinished", lambda request: loaded.append(request))  # noqa: PLW0108  (Playwright marks what it gets)
     page.goto(desk.rank if "judging" in settings else desk.judge, wait_until="networkidle")
-    assert 3 <= len(sizes) <= 8
-    assert sum(sizes) < 250_000
+    assert 3 <= len(loaded) <= 8
+    assert sum(request.sizes()["responseBodySize"] for request in loaded) < 250_000

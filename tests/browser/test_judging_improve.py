@@ -3,8 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-
-SETTLED_MS = 200
+from tests.browser.hands import settled
 
 
 def saved(site: WebSite, desk: Desk) -> list[tuple[object, ...]]:
@@ -42,7 +41,7 @@ def test_e_and_a_side_open_the_box_and_ctrl_enter_saves_what_was_written(site: W
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     assert saved(site, desk) == [("B", f"{answer} abt12 must not send")]
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('draft'))") == []
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("u")
     expect(page.locator(box(page, "B"))).to_have_value(f"{answer} abt12 must not send")
 
@@ -61,7 +60,7 @@ def test_a_version_of_the_other_side_is_asked_about_and_escape_leads_back_to_the
     expect(page.get_by_role("alert").first).to_contain_text("own version of A")
     expect(page.locator(box(page, "A"))).to_be_focused()
     page.keyboard.press("Escape")
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("a")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     [(choice, text)] = saved(site, desk)

@@ -1,10 +1,9 @@
 """In a real browser: undo, reasons and their drafts, strength by keys, how answers are shown, the network that goes."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-
-SETTLED_MS = 200
+from tests.browser.hands import press, settled
 
 
 def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[object, ...]]:
@@ -13,21 +12,13 @@ def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[objec
     return site.rows(f"SELECT {columns} FROM annotate_judgment WHERE {where} ORDER BY id", desk.project)  # noqa: S608
 
 
-def press(page: Page, key: str) -> None:
-    """Presses a key as soon as it counts, and waits until another item is there."""
-    before = page.locator("input[name=client_id]").input_value()
-    page.wait_for_timeout(SETTLED_MS)
-    page.keyboard.press(key)
-    expect(page.locator(f"input[name=client_id][value='{before}']")).to_have_count(0)
-
-
 def test_u_takes_the_last_judgment_back_and_pressed_twice_no_other(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=4)
     page = visit(desk, desk.judge)
     press(page, "a")
     second = page.locator("[data-hook=message]").inner_text()
     press(page, "b")
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.locator("#undo button").dblclick()
     expect(page.locator("[data-hook=before]")).to_contain_text("You had said: B is better")
     expect(page.locator("[data-hook=message]")).to_have_text(second)

@@ -14,6 +14,7 @@ def test_the_quiz_is_passed_by_keyboard_and_opens_the_queue(site: WebSite, visit
     page.get_by_role("button", name="Start the quiz").press("Enter")
     for number in (1, 2):
         expect(page.locator(".judging-tools .badge")).to_have_text(f"Quiz, {number} of 2")
+        page.wait_for_load_state()  # From then on it listens to keys.
         broken += violations(page, "question")
         # The right answer is always the first response, which says that it is.
         page.keyboard.press(

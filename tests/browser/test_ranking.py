@@ -5,8 +5,7 @@ import json
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-
-SETTLED_MS = 200
+from tests.browser.hands import settled
 
 
 def saved(site: WebSite, desk: Desk) -> list[tuple[object, ...]]:
@@ -36,7 +35,7 @@ def test_digits_rank_one_answer_after_the_other_and_enter_saves(site: WebSite, v
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     assert saved(site, desk) == [([2, 1, 2, 3], 5)]
     expect(page.locator(".rank-order")).to_have_text("0 of 4 ranked")
-    page.wait_for_timeout(SETTLED_MS)
+    settled(page)
     page.keyboard.press("u")
     expect(page.locator(".rank-order")).to_have_text("B › A = C › D")
     assert saved(site, desk) == []

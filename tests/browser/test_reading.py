@@ -2,11 +2,11 @@
 
 import random
 import re
-from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit, WebSite
+from tests.browser.hands import eventually, settled
 
 WIDE = {"width": 1280, "height": 800}
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -27,15 +27,6 @@ def top(pane: Locator) -> float:
 
 def part(pane: Locator) -> float:
     return float(pane.evaluate("pane => pane.scrollTop / (pane.scrollHeight - pane.clientHeight)"))
-
-
-def eventually(page: Page, check: Callable[[], bool]) -> None:
-    """Playwright's own waiting for a function needs eval, which the site forbids."""
-    for _ in range(100):
-        if check():
-            return
-        page.wait_for_timeout(50)
-    assert check()
 
 
 def layout(page: Page) -> str:
@@ -95,7 +86,7 @@ def test_panes_that_scroll_together_do_so_in_proportion_and_alone_each_by_itself
     eventually(page, lambda: top(right) > 50)
     assert top(left) == 0
     # The next pair is laid out in the same way, from its beginning.
-    page.wait_for_timeout(200)
+    settled(page)
     page.keyboard.press("a")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     assert layout(page) == "alone"
@@ -133,7 +124,7 @@ def test_a_very_long_message_is_folded_until_one_asks_and_that_is_remembered_for
     expect(full).to_be_focused()
     page.reload()
     expect(full).to_be_visible()
-    page.wait_for_timeout(200)
+    settled(page)
     page.keyboard.press("t")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     expect(folded).to_be_visible()
@@ -193,7 +184,7 @@ def test_d_marks_the_words_that_only_one_answer_has_and_takes_the_marks_away_aga
     raw = [text for side in ("left", "right") for text in marked(page, side)]
     assert {"late", "lost", "one", "two", "we are"} <= set(raw)
     page.keyboard.press("m")
-    page.wait_for_timeout(200)
+    settled(page)
     page.keyboard.press("t")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     # It stays on for the next pair.
@@ -284,7 +275,7 @@ def worked(page: Page, minutes: float) -> None:
 
 
 def judge(page: Page, key: str, today: int) -> None:
-    page.wait_for_timeout(200)
+    settled(page)
     page.keyboard.press(key)
     expect(page.locator("[data-hook=today]")).to_have_text(f"{today} today")
 

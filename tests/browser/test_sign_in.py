@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.axe import violations
-from tests.browser.conftest import WebSite, web_site
+from tests.browser.conftest import PATIENCE_MS, WebSite, web_site
 from tests.live_site import free_port
 from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, running_provider
 
@@ -40,7 +40,7 @@ def test_an_invite_and_the_provider_are_all_it_takes(
 
     def opened(path: str, *, session: str = "") -> Page:
         context = browser.new_context(base_url=site.url, java_script_enabled=scripts)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         if session:
             context.add_cookies([{"name": "sessionid", "value": session, "url": site.url}])
         page = context.new_page()
@@ -61,7 +61,8 @@ def test_an_invite_and_the_provider_are_all_it_takes(
     guest.get_by_text("You have none here").wait_for()
     if scripts:
         assert violations(guest, "/account/") == []
-    guest.get_by_role("button", name="Sign out").first.click()
+    with guest.expect_navigation():
+        guest.get_by_role("button", name="Sign out").first.click()
     guest.goto("/accounts/login/")
     if scripts:
         assert violations(guest, "/accounts/login/") == []

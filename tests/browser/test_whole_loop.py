@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.hands import settled
 from tests.live_site import OWNER, ROOT, LiveSite, live_site
 from training.engine.domain import true_reward
 from training.engine.rundir import write_run_dir
@@ -45,7 +46,7 @@ def judge_one(page: Page) -> None:
     """Prefers what the domain's hidden reward prefers, by keyboard, and waits for the next pair."""
     message, left, right = (page.locator(f"[data-hook={hook}]").inner_text() for hook in ("message", "a", "b"))
     shown = page.locator("[name=client_id]").input_value()
-    page.wait_for_timeout(300)  # A person needs longer, and a key that comes sooner is taken for a bounced one.
+    settled(page)
     page.keyboard.press("1" if true_reward(message, left) >= true_reward(message, right) else "2")
     expect(page.locator("[name=client_id]")).not_to_have_value(shown, timeout=MINUTE)
 
@@ -60,6 +61,7 @@ def test_a_newcomer_judges_trains_and_judges_the_new_policy(site: LiveSite, brow
     page.keyboard.press("Enter")
 
     page.get_by_role("link", name="Judge").first.click()
+    page.wait_for_url("**/judge/")
     loaded = page.evaluate("performance.timeOrigin")
     for _ in range(JUDGED):
         judge_one(page)
