@@ -1,6 +1,6 @@
 """Forms of the trainer's pages. Ranges are the engine's own: what a spec refuses comes back beside its field."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -11,10 +11,11 @@ from annotate.models import Aggregation
 from annotate.telling import told
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS, OWN_KNOBS
-from training.engine.methods.base import Method
+from training.engine.methods.dpo import DIVERGENCES
 from training.engine.spec import SCHEDULERS
 from training.models import Loop, Reference, method_choices
 from training.paths import belongs_to_a_project
+from training.queries.stock import Offer
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -88,7 +89,26 @@ class RunForm(forms.Form):
     )
     label_smoothing = _decimal(
         _("Label smoothing"),
-        _("Share of judgments that you take to be wrong, 0 to 0.49. Acts in robust, exo_pair and aot only."),
+        _("Share of judgments that you take to be wrong, 0 to 0.49. Acts in cdpo, robust, exo_pair and aot only."),
+    )
+    ld_alpha = _decimal(
+        _("Weight of the longer tail"),
+        _("LD-DPO (2409.06411), 0 to 1: what the tokens count by which one answer is longer. Empty: 1."),
+        required=False,
+    )
+    use_weighting = forms.BooleanField(
+        label=_("Weigh pairs by the policy (WPO)"),
+        required=False,
+        help_text=_(
+            "WPO (2406.11827): pairs that the policy would hardly say count less. For answers that were imported."
+        ),
+    )
+    f_divergence_type = forms.ChoiceField(
+        label=_("Divergence"),
+        help_text=_("f-DPO (2309.16240): what holds the policy to its reference."),
+    )
+    f_alpha_divergence_coef = _decimal(
+        _("Alpha of the divergence"), _("With the alpha divergence only: above 0, and not 1."), required=False
     )
     desirable_weight = _decimal(
         _("Weight of good answers"),
@@ -136,6 +156,10 @@ class RunForm(forms.Form):
     SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
         (_("Judgments"), ("aggregation",)),
         (_("Loss and reference"), ("reference", "loss_type", "loss_weights", "label_smoothing")),
+        (
+            _("Variants of the loss"),
+            ("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef"),
+        ),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
         (_("Adapter"), ("lora_r", "lora_alpha", "lora_dropout", "target_modules")),
         (
@@ -160,13 +184,18 @@ class RunForm(forms.Form):
         method: str,
         settings: Mapping[str, Any],
         aggregation: str = Aggregation.ADJUDICATED,
+        offers: Sequence[Offer] = (),
     ) -> None:
         shown = dict(settings) | {"method": method, "aggregation": aggregation}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
         super().__init__(data, initial=shown)
         self.own = METHODS[method]
+        self.offers = offers
         for name in OWN_KNOBS - self.own.knobs:
             self.fields.pop(name, None)
+        if (divergence := self.fields.get("f_divergence_type")) is not None:
+            assert isinstance(divergence, forms.ChoiceField)  # noqa: S101  (as declared above)
+            divergence.choices = [(name, told(about)) for name, about in DIVERGENCES.items()]
         losses = [(name, f"{name}: {told(about)}") for name, about in self.own.losses.items()]
         if not self.own.sums_losses:
             self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=losses)
@@ -180,11 +209,6 @@ class RunForm(forms.Form):
     def chosen(self) -> str:
         """The method's name."""
         return self.own.name
-
-    @property
-    def methods(self) -> list[Method]:
-        """All that could be chosen."""
-        return list(METHODS.values())
 
     def clean_loss_type(self) -> list[str]:
         chosen = self.cleaned_data["loss_type"]

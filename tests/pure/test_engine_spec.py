@@ -8,7 +8,7 @@ import pytest
 
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
-from training.engine.methods.dpo import DPO
+from training.engine.methods.dpo import DPO, LOSSES_THAT_MUST_SMOOTH, trl_losses
 from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, StarterSpec, TrainSpec
 
 
@@ -61,15 +61,34 @@ def test_all_problems_come_together_and_name_the_allowed_range() -> None:
 def test_discopop_is_refused_with_the_reason_and_every_other_loss_is_taken() -> None:
     assert "wrong sign" in problems(TrainSpec, method="dpo", model="m", loss_type=("discopop",))["loss_type"]
     for loss in DPO.losses:
-        smoothing = 0.001 if loss == "exo_pair" else 0.0
+        smoothing = 0.001 if loss in LOSSES_THAT_MUST_SMOOTH else 0.0
         assert TrainSpec(method="dpo", model="m", loss_type=(loss,), label_smoothing=smoothing).loss_type == (loss,)
 
 
-def test_label_smoothing_where_it_has_no_effect_is_refused() -> None:
+def test_label_smoothing_where_it_has_no_effect_is_refused_and_where_it_must_be_is_asked_for() -> None:
     found = problems(TrainSpec, method="dpo", model="m", label_smoothing=0.1)
     assert "no effect on sigmoid" in found["label_smoothing"]
     assert TrainSpec(method="dpo", model="m", loss_type=("robust",), label_smoothing=0.1).label_smoothing == 0.1
-    assert "exo_pair" in problems(TrainSpec, method="dpo", model="m", loss_type=("exo_pair",))["label_smoothing"]
+    for loss in ("exo_pair", "robust", "cdpo"):
+        assert loss in problems(TrainSpec, method="dpo", model="m", loss_type=(loss,))["label_smoothing"]
+
+
+def test_the_recipes_are_sums_of_trls_losses() -> None:
+    def terms(**values: Any) -> dict[str, float]:
+        return trl_losses(TrainSpec(method="dpo", model="m", **values))
+
+    assert terms() == {"sigmoid": 1.0}
+    assert terms(loss_type=("sft_mixed",)) == {"sigmoid": 1.0, "sft": 0.2}
+    assert terms(loss_type=("cdpo",), label_smoothing=0.1) == pytest.approx({"sigmoid": 1.8, "robust": -0.8})
+    both = terms(loss_type=("sft_mixed", "sigmoid"), loss_weights=(2.0, 1.0))
+    assert both == pytest.approx({"sigmoid": 3.0, "sft": 0.4})
+
+
+def test_losses_of_different_types_have_axes_of_their_own() -> None:
+    specs = [TrainSpec(method="dpo", model="m"), TrainSpec(method="dpo", model="m", loss_type=("ipo",))]
+    specs += [TrainSpec(method="kto", model="m"), TrainSpec(method="dpo", model="m", loss_weights=(2.0,))]
+    assert len({spec.own.axis(spec) for spec in specs}) == len(specs)
+    assert specs[0].own.axis(specs[0]) == DPO.axis(TrainSpec(method="dpo", model="n", learning_rate=1e-3))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +108,17 @@ def test_label_smoothing_where_it_has_no_effect_is_refused() -> None:
         ({"model": "a\0b"}, "model"),
         ({"gradient_checkpointing": 1}, "gradient_checkpointing"),
         ({"resume_from": ("",)}, "resume_from"),
+        ({"loss_type": ("aot",), "use_weighting": True}, "use_weighting"),
+        ({"loss_type": ("aot_unpaired",), "batch_size": 1}, "batch_size"),
+        ({"use_weighting": "yes"}, "use_weighting"),
+        ({"ld_alpha": 1.5}, "ld_alpha"),
+        ({"loss_type": ("sft",), "ld_alpha": 0.5}, "ld_alpha"),
+        ({"f_divergence_type": "kl"}, "f_divergence_type"),
+        ({"f_divergence_type": "forward_kl", "loss_type": ("apo_zero",)}, "f_divergence_type"),
+        ({"f_divergence_type": "forward_kl", "loss_type": ("sft_mixed",)}, "f_divergence_type"),
+        ({"f_divergence_type": "alpha_divergence"}, "f_alpha_divergence_coef"),
+        ({"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 1.0}, "f_alpha_divergence_coef"),
+        ({"f_alpha_divergence_coef": 0.5}, "f_alpha_divergence_coef"),
     ],
 )
 def test_nonsense_is_refused_beside_its_field(values: dict[str, Any], field: str) -> None:

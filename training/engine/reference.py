@@ -48,7 +48,10 @@ class Reference:
         batch = trainer.data_collator([trainer.train_dataset[index] for index in range(rows)])
         # `Trainer._prepare_inputs` would do, but it is private.
         batch = {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
-        found = trainer.compute_ref_log_probs(trainer.model, batch)
+        # LD-DPO would weigh the tail of the longer answer; here whole answers are compared.
+        weighted, trainer.ld_alpha = vars(trainer).get("ld_alpha"), None
+        found = trainer.compute_ref_log_probs(trainer.model if trainer.ref_model is None else trainer.ref_model, batch)
+        trainer.ld_alpha = weighted
         # DPO: (chosen, rejected); KTO: (completions, mismatched completions for the KL estimate or None)
         parts = found if "label" not in batch else found[:1]
         actual = torch.cat([part.float().cpu() for part in parts])

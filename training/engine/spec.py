@@ -143,7 +143,11 @@ class TrainSpec(Spec):
     loss_type: tuple[str, ...] = ()  # () = the method's own: ("sigmoid",) or ("kto",); several are summed
     loss_weights: tuple[float, ...] = ()  # one per loss; () = all 1
     beta: float = 0.1  # strength of the pull to the reference; larger = closer
-    label_smoothing: float = 0.0  # assumed share of flipped labels; acts in robust, exo_pair and aot only
+    label_smoothing: float = 0.0  # assumed share of flipped labels; acts in cdpo, robust, exo_pair and aot only
+    ld_alpha: float | None = None  # LD-DPO: weight of the tokens by which one answer is longer; None = 1
+    f_divergence_type: str = "reverse_kl"  # what pulls to the reference; others only where the losses allow it
+    f_alpha_divergence_coef: float | None = None  # alpha of "alpha_divergence"; None elsewhere
+    use_weighting: bool = False  # WPO: pairs weigh as much as the policy would say them now
     learning_rate: float = 1e-5  # LoRA DPO: 5e-6 to 5e-5 (TRL docs, Zephyr)
     epochs: float = 1.0  # passes over the rows; preference data over-fits early, 1 to 2
     batch_size: int = 4  # rows per device and forward pass

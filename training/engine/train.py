@@ -64,7 +64,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
         expected = probe_logprobs(model, chat, probe, spec.max_length)
 
     job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
-    trainer = _trainer(job, spec, device, chat, model, usable)
+    trainer = make_trainer(job, spec, device, chat, model, usable)
     if spec.start_adapter and not previous:
         # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
         trainer.model.delete_adapter("ref")
@@ -99,7 +99,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: list[TrainingRow]) -> Any:
+def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: list[TrainingRow]) -> Any:
     """TRL's trainer for the method, on the rows that passed the gate."""
     from datasets import Dataset
     from peft import LoraConfig

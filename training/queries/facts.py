@@ -6,13 +6,14 @@ from pathlib import Path
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
-from annotate.models import Judgment, Project, Prompt, Ranking, Rating
+from annotate.models import Project, Prompt
 from annotate.said import Said
 from training.engine.methods import METHODS
 from training.loop import ActiveRun, LastSampling, LoopFacts
 from training.models import Job, Loop, Round, Run, SnapshotItem
 from training.paths import is_starter
 from training.queries.queue import open_items
+from training.queries.stock import collected, ranked, rated
 from training.states import JOB_ACTIVE, JOB_TERMINAL, RUN_ACTIVE
 
 
@@ -47,36 +48,12 @@ def new_decisions(project: Project, *, method: str) -> int:
     itself. The next run trains on those decisions all the same: no policy has learnt from them.
     """
     seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
-    data = METHODS[method].data
-    choices = ["A", "B", "both_bad"] if data == "unpaired" else ["A", "B"]
-    judged = Judgment.objects.filter(
-        project=project,
-        superseded_at__isnull=True,
-        retracted_at__isnull=True,
-        choice__in=choices,
-        comparison__purpose="collect",
-        comparison__split=Prompt.Split.TRAIN,
-    )
-    count = judged.filter(~Exists(seen)).count()
-    if data == "unpaired":
-        rated = Rating.objects.filter(
-            project=project,
-            superseded_at__isnull=True,
-            retracted_at__isnull=True,
-            value__in=["up", "down"],
-            response__prompt__split=Prompt.Split.TRAIN,
-        )
-        count += rated.filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
-    else:
-        ranked = Ranking.objects.filter(
-            project=project,
-            superseded_at__isnull=True,
-            retracted_at__isnull=True,
-            pairs__gt=0,
-            lineup__split=Prompt.Split.TRAIN,
-        )
-        count += ranked.filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
-    return count
+    singles = METHODS[method].data == "unpaired"
+    choices = ["A", "B", "both_bad"] if singles else ["A", "B"]
+    count = collected(project).filter(~Exists(seen), choice__in=choices).count()
+    if singles:
+        return count + rated(project).filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
+    return count + ranked(project).filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
 
 
 def _active(run: Run | None) -> ActiveRun | None:

@@ -22,6 +22,7 @@ from training.queries import curves
 from training.queries import runs as queries
 from training.queries.logs import log_tail
 from training.queries.overview import overview
+from training.queries.stock import offers
 from training.services.defaults import default_settings
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run
 from training.states import RUN_ACTIVE
@@ -41,7 +42,7 @@ def start_form(loop: Loop, method: str | None = None) -> RunForm:
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
-    return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation)
+    return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation, offers=offers(loop.project))
 
 
 @require_safe
@@ -80,7 +81,7 @@ def _bound(request: SignedInRequest, loop: Loop) -> RunForm:
     method = request.POST.get("method", "")
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
-    return RunForm(request.POST, method=chosen, settings=defaults)
+    return RunForm(request.POST, method=chosen, settings=defaults, offers=offers(loop.project))
 
 
 def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | None:

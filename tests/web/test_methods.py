@@ -1,0 +1,85 @@
+"""Which methods a project is offered, and a run from the command line: the same service as the page's."""
+
+import re
+from io import StringIO
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
+
+from annotate.models import Project, User
+from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
+from training.models import Loop, Run
+from training.queries.stock import Stock, stock
+from training.services.loops import ensure_loop
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def loop(project: Project) -> Loop:
+    return ensure_loop(project=project, base_model=str(settings.STARTER_DIR))
+
+
+def judge(project: Project, bob: User, choices: str, split: str = "train") -> None:
+    for choice in choices:
+        comparison = make_comparison(make_prompt(project, split=split), round=1)
+        make_judgment(comparison, bob, {"A": "A", "b": "both_bad", "t": "tie"}[choice])
+
+
+def start(project: Project, *arguments: str) -> Run:
+    call_command("train", "--project", str(project.pk), *arguments, stdout=StringIO())
+    return Run.objects.get(project=project)
+
+
+def test_what_there_is_to_learn_from_is_counted_by_method(loop: Loop, bob: User) -> None:
+    judge(loop.project, bob, "AAAbt")
+    judge(loop.project, bob, "AA", split="reserved")
+    make_rating(make_response(make_prompt(loop.project)), bob, "up")
+    found = stock(loop.project)
+    assert found == Stock(preferences=3, both_bad=1, edits=0, ranking_pairs=0, up=1, down=0)
+    assert (found.pairs, found.good, found.bad) == (3, 4, 5)
+
+
+def test_the_form_says_beside_each_method_what_there_is_for_it(
+    client: Client, alice: User, loop: Loop, bob: User
+) -> None:
+    judge(loop.project, bob, "b")
+    client.force_login(alice)
+    page = client.get(reverse("training:start", args=[loop.project.pk])).content.decode()
+    said = re.findall(r'<span class="segment-stock( none)?">([^<]*)</span>', page)
+    assert (" none", "0 pairs") in said
+    assert (" none", "0 good and 2 bad answers") in said
+    for loss in ("cdpo", "sft_mixed", "sppo_hard"):
+        assert f'value="{loss}"' in page
+    assert "discopop" not in page
+
+
+def test_the_command_line_starts_the_run_that_the_page_would(loop: Loop, bob: User) -> None:
+    judge(loop.project, bob, "A" * 9)
+    run = start(
+        loop.project, "--method", "dpo", "--set", "loss_type=cdpo,sft", "--set", "label_smoothing=0.1", "--set",
+        "loss_weights=1, 0.5", "--set", "ld_alpha=0.4", "--set", "f_divergence_type=reverse_kl",
+    )  # fmt: skip
+    assert (run.method, str(run.reason)) == ("dpo", "from the command line")
+    assert (run.spec["loss_type"], run.spec["loss_weights"]) == (["cdpo", "sft"], [1, 0.5])
+    assert (run.spec["label_smoothing"], run.spec["ld_alpha"]) == (0.1, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "betta=1"], "NAME among loss_type"),
+        (["--set", "beta"], "NAME=VALUE"),
+        (["--set", "beta=-1"], "beta: must be a number above 0"),
+        (["--set", "label_smoothing=0.1"], "no effect on sigmoid"),
+        ([], "Too few rows"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong(loop: Loop, arguments: list[str], words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        start(loop.project, *arguments)
+    with pytest.raises(CommandError, match="does not exist"):
+        call_command("train", "--project", "999", stdout=StringIO())

@@ -1,0 +1,87 @@
+"""``manage.py train``: the same as the form on the page Runs, by the same service (docs/methods)."""
+
+import json
+import time
+from argparse import ArgumentParser
+from dataclasses import fields
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotate.models import Aggregation
+from annotate.said import Said
+from training.engine.checks import SpecError
+from training.engine.methods import METHODS
+from training.engine.spec import TrainSpec
+from training.models import Loop, Run
+from training.services.defaults import KNOBS
+from training.services.runs import CannotStartError, start_run
+from training.states import RUN_ACTIVE
+
+
+class Command(BaseCommand):
+    help = "Starts a training run; a running worker takes it up (manage.py up has one)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--project", type=int, required=True, help="Project number.")
+        parser.add_argument("--method", choices=sorted(METHODS), help="Unless given, the loop's.")
+        parser.add_argument("--aggregation", choices=Aggregation.values, default="", help="Unless given, the loop's.")
+        parser.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="A knob of docs/methods, such as beta=0.05 or loss_type=sigmoid,sft. May be given several times.",
+        )
+        parser.add_argument("--wait", action="store_true", help="Wait until the run has ended; fail when it failed.")
+
+    def handle(self, *, project: int, method: str | None, aggregation: str, wait: bool, **options: Any) -> None:
+        loop = Loop.objects.select_related("project", "sampler").filter(project=project).first()
+        if loop is None:
+            raise CommandError(f"Project {project} does not exist or has no base model yet.")
+        chosen = dict(_knob(text) for text in options["set"])
+        try:
+            run = start_run(
+                loop=loop,
+                method=method or loop.method,
+                settings=chosen,
+                aggregation=aggregation,
+                started_by=None,
+                reason=Said("from the command line"),
+            )
+        except (SpecError, CannotStartError) as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(f"Run {run.number} of project {project} ({run.method}) waits for a worker.")
+        if wait:
+            self._follow(run)
+
+    def _follow(self, run: Run) -> None:
+        shown = ""
+        while run.state in RUN_ACTIVE:
+            state = f"{run.state} {run.step}/{run.total_steps}" if run.total_steps else run.state
+            if state != shown:
+                shown = state
+                self.stdout.write(state)
+            time.sleep(1)
+            run.refresh_from_db()
+        self.stdout.write(f"{run.state}: {run.message}")
+        if run.state != Run.State.FINISHED:
+            raise CommandError(f"Run {run.number} {run.state}.")
+
+
+def _knob(text: str) -> tuple[str, Any]:
+    """A knob and its value: JSON where it reads as such, else text; lists with commas."""
+    name, equals, raw = text.partition("=")
+    if not equals or name not in KNOBS:
+        raise CommandError(f"--set {text}: give NAME=VALUE with a NAME among {', '.join(KNOBS)}.")
+    several = {item.name for item in fields(TrainSpec) if isinstance(item.default, tuple)}
+    if name in several and not raw.startswith("["):
+        return name, [_value(part.strip()) for part in raw.split(",") if part.strip()]
+    return name, _value(raw)
+
+
+def _value(raw: str) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw

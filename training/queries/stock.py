@@ -1,0 +1,96 @@
+"""What there is in a project to learn from, counted: so that a form can say which methods fit the data."""
+
+from dataclasses import dataclass
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from annotate.models import Judgment, Project, Prompt, Ranking, Rating
+from annotate.said import Said, counted
+from training.engine.methods import METHODS
+from training.engine.methods.base import Method
+
+CURRENT = Q(superseded_at__isnull=True, retracted_at__isnull=True)
+
+
+def collected(project: Project) -> QuerySet[Judgment]:
+    """Current judgments that could be trained on: neither duels, gold questions and rechecks, nor reserved prompts."""
+    return Judgment.objects.filter(
+        CURRENT, project=project, comparison__purpose="collect", comparison__split=Prompt.Split.TRAIN
+    )
+
+
+def rated(project: Project) -> QuerySet[Rating]:
+    """Current thumbs that could be trained on."""
+    return Rating.objects.filter(
+        CURRENT, project=project, value__in=["up", "down"], response__prompt__split=Prompt.Split.TRAIN
+    )
+
+
+def ranked(project: Project) -> QuerySet[Ranking]:
+    """Current rankings that say of two answers which is better."""
+    return Ranking.objects.filter(CURRENT, project=project, pairs__gt=0, lineup__split=Prompt.Split.TRAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Counts of what could be trained on. A comparison that three people judged counts thrice."""
+
+    preferences: int  # judgments that prefer one answer
+    both_bad: int
+    edits: int  # answers that an annotator improved
+    ranking_pairs: int
+    up: int
+    down: int
+
+    @property
+    def pairs(self) -> int:
+        """Rows of "pairs"."""
+        return self.preferences + self.edits + self.ranking_pairs
+
+    @property
+    def good(self) -> int:
+        """Rows of "unpaired" with thumbs up: an edited answer is one more."""
+        return self.preferences + self.edits + self.up
+
+    @property
+    def bad(self) -> int:
+        """Rows of "unpaired" with thumbs down."""
+        return self.preferences + 2 * self.both_bad + self.down
+
+
+def stock(project: Project) -> Stock:
+    """The project's counts, in three queries."""
+    preferred = Q(choice__in=["A", "B"])
+    judged = collected(project).aggregate(
+        preferences=Count("pk", filter=preferred),
+        both_bad=Count("pk", filter=Q(choice="both_bad")),
+        edits=Count("pk", filter=preferred & Q(edited__isnull=False)),
+    )
+    thumbs = rated(project).aggregate(up=Count("pk", filter=Q(value="up")), down=Count("pk", filter=Q(value="down")))
+    pairs = ranked(project).aggregate(pairs=Sum("pairs"))["pairs"] or 0
+    return Stock(**judged, **thumbs, ranking_pairs=pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One method, what there is for it, and whether that is anything."""
+
+    method: Method
+    there_is: Said
+    fits: bool
+
+
+def offers(project: Project) -> list[Offer]:
+    """Every method with what the project has for it."""
+    found = stock(project)
+    return [Offer(method, _there_is(method, found), _fits(method, found)) for method in METHODS.values()]
+
+
+def _there_is(method: Method, found: Stock) -> Said:
+    if method.data == "unpaired":
+        return Said("%(good)s good and %(bad)s bad answers", good=found.good, bad=found.bad)
+    return counted("%(n)s pair", "%(n)s pairs", n=found.pairs)
+
+
+def _fits(method: Method, found: Stock) -> bool:
+    return bool(found.good and found.bad) if method.data == "unpaired" else found.pairs > 0
