@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from annotate.aggregation import Decision
 from annotate.assign import strict_pairs
+from annotate.orders import OrderDecision
 
 Message = dict[str, str]
 
@@ -213,3 +214,24 @@ class RankingRecord:
         return [
             Pair("ranking", self.answers[better], self.answers[worse]) for better, worse in strict_pairs(self.ranks)
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class LineupRecord:
+    """One lineup with what its rankings came to (``annotate.orders``): ``answers`` in order of id."""
+
+    id: int
+    project: int
+    prompt: int
+    prompt_sha256: str
+    split: str
+    messages: list[Message]
+    answers: list[Answer]
+    round: int | None
+    decision: OrderDecision
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Each two answers that were decided for one of them, the better one first."""
+        answers = {answer.id: answer for answer in self.answers}
+        return [Pair("ranking", answers[better], answers[worse]) for better, worse in self.decision.better]

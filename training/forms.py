@@ -264,6 +264,7 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             "max_new_tokens",
             "replay_percent",
             "aggregation",
+            "ranking_pairs",
             "train_after",
             "train_every_hours",
         )
@@ -278,6 +279,7 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             "max_new_tokens": _("Longest answer"),
             "replay_percent": _("Replay, percent"),
             "aggregation": _("Several judgments of one comparison"),
+            "ranking_pairs": _("Rows of a ranking"),
             "train_after": _("After so many new judgments"),
             "train_every_hours": _("Every so many hours"),
         }
@@ -294,6 +296,10 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
             ),
             "aggregation": _(
                 "Which training rows they make. Where they draw, the comparison is left out until a reviewer decides."
+            ),
+            "ranking_pairs": _(
+                "All pairs of a ranking of six would weigh as much as fifteen judgments. The best against the worst is "
+                "the clearest pair, and weighs as one."
             ),
             "train_after": _("Empty: not by number. 50 to 500 are usual; small rounds keep the data fresh."),
             "train_every_hours": _("Empty: not by the clock. With too few new judgments the time passes unused."),
@@ -316,7 +322,13 @@ class LoopForm(forms.ModelForm):  # type: ignore[type-arg]  # django-stubs' Mode
         return [self[name] for name in names]
 
     def rounds(self) -> list[BoundField]:
-        return [self["train_after"], self["train_every_hours"], self["replay_percent"], self["aggregation"]]
+        return [
+            self["train_after"],
+            self["train_every_hours"],
+            self["replay_percent"],
+            self["aggregation"],
+            self["ranking_pairs"],
+        ]
 
     def clean_temperature(self) -> float:
         value: float = self.cleaned_data["temperature"]

@@ -13,7 +13,20 @@ from django.db.models import Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Adjudication, Aggregation, Author, Comparison, Judgment, Project, Ranking, Rating, User
+from annotate.models import (
+    Adjudication,
+    Aggregation,
+    Author,
+    Comparison,
+    Judgment,
+    Lineup,
+    OrderVerdict,
+    Project,
+    Ranking,
+    RankingPairs,
+    Rating,
+    User,
+)
 from annotate.models.said import SaidField
 from annotate.telling import told
 from training.engine.methods import METHODS
@@ -79,6 +92,12 @@ class Loop(models.Model):
         choices=Aggregation,
         default=Aggregation.ADJUDICATED,
         help_text=_("How several judgments of one comparison become training rows."),
+    )
+    ranking_pairs = models.CharField(
+        max_length=20,
+        choices=RankingPairs,
+        default=RankingPairs.BEST_WORST,
+        help_text=_("Which two answers of a ranking become a training row."),
     )
     # What a round that starts by itself trains with: a method and its spec, as the form last saved them.
     method = models.CharField(max_length=20, choices=method_choices, default="dpo")
@@ -163,6 +182,7 @@ class Snapshot(models.Model):
     sha256 = models.CharField(max_length=64)
     # How several judgments of one comparison became rows. Under "single" there are no SnapshotComparisons.
     aggregation = models.CharField(max_length=20, choices=Aggregation, default=Aggregation.SINGLE)
+    ranking_pairs = models.CharField(max_length=20, choices=RankingPairs, default=RankingPairs.ALL)
     # "new": what the parent had not learnt from, and `replayed` decisions that it had. "all": every current decision.
     selection = models.CharField(max_length=10, default="all")
     replayed = models.PositiveIntegerField(default=0)
@@ -210,6 +230,30 @@ class SnapshotComparison(models.Model):
         return f"comparison {self.comparison_id} in snapshot {self.snapshot_id}: {self.label}"
 
 
+class SnapshotLineup(models.Model):
+    """One lineup in a snapshot, what the rule made of its rankings (``items``) pair by pair, and what became of it."""
+
+    snapshot = models.ForeignKey(Snapshot, on_delete=models.CASCADE, related_name="lineups")
+    lineup = models.ForeignKey(Lineup, on_delete=models.PROTECT, related_name="+")
+    # A list of [first response, second, label, support, why it makes no row or ""], as ``annotate.orders`` says it.
+    pairs = models.JSONField()
+    verdict = models.ForeignKey(OrderVerdict, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.PENDING)
+    reason = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["snapshot", "lineup"], name="snapshot_lineup_once"),
+            models.CheckConstraint(
+                condition=Q(outcome="skipped") ^ Q(reason=""), name="snapshot_lineup_skipped_for_a_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"lineup {self.lineup_id} in snapshot {self.snapshot_id}"
+
+
 class SnapshotItem(models.Model):
     """One judgment, rating or ranking in a snapshot, and what became of it: from a policy to every one, and back."""
 
@@ -219,6 +263,10 @@ class SnapshotItem(models.Model):
     # The comparison that a judgment was counted in, when the snapshot's rule decides comparisons.
     counted_in = models.ForeignKey(
         SnapshotComparison, on_delete=models.CASCADE, null=True, blank=True, related_name="items"
+    )
+    # The lineup that a ranking was counted in, likewise.
+    counted_in_lineup = models.ForeignKey(
+        SnapshotLineup, on_delete=models.CASCADE, null=True, blank=True, related_name="items"
     )
     judgment = models.ForeignKey(
         Judgment, on_delete=models.PROTECT, null=True, blank=True, related_name="snapshot_items"

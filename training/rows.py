@@ -1,8 +1,9 @@
 """PURE: decisions become training rows, or are skipped for a reason. Used + skipped = all of them.
 
 Under the rule ``single`` a judgment is a row; under the others a comparison is, made of all its judgments, and the row
-names them. A ranking makes rows of its own under every rule. Which decisions a run takes is chosen elsewhere
-(``services.snapshots``): the new ones, and some old ones for replay. A skipped one is in the snapshot with its reason.
+names them. Likewise a ranking makes rows, or a lineup does, made of all its rankings. Which decisions a run takes is
+chosen elsewhere (``services.snapshots``): the new ones, and some old ones for replay. A skipped one is in the snapshot
+with its reason.
 
 ``chosen`` and ``rejected`` begin to exist here.
 """
@@ -15,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
-from annotate.records import JudgmentRecord, Pair, PairRecord, RankingRecord, RatingRecord
+from annotate.orders import ALL, UNCHOSEN, OrderDecision, choose_pairs
+from annotate.records import JudgmentRecord, LineupRecord, Pair, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
 from training.engine.methods import METHODS
 from training.engine.methods.base import Data
 
-Kind = Literal["judgment", "rating", "ranking", "comparison"]
+Kind = Literal["judgment", "rating", "ranking", "comparison", "lineup"]
 Row = dict[str, Any]
 
 # Why a decision makes no row, in words that a lead reads in the accounting of a run.
@@ -39,6 +41,7 @@ SKIP_REASONS: dict[str, Said] = {
     "no_messages": Said("the prompt is empty"),
     "needs_pairs": Said("a single rating: DPO learns from pairs"),
     "needs_singles": Said("a ranking: KTO learns from single answers"),
+    UNCHOSEN: Said("another pair of the ranking was chosen"),
 }
 
 
@@ -46,7 +49,8 @@ SKIP_REASONS: dict[str, Said] = {
 class Item:
     """What became of one decision: the ids of its rows, or the reason why it has none.
 
-    ``decided`` is there for a comparison: its label, and the judgments that went into it or abstained.
+    ``decided`` is there for a comparison: its label, and the judgments that went into it or abstained. ``order`` is the
+    same for a lineup, with ``fates`` beside it: (first, second, why the two make no row, or nothing).
     """
 
     kind: Kind
@@ -54,6 +58,8 @@ class Item:
     row_ids: tuple[str, ...] = ()
     skip_reason: str = ""
     decided: Decision | None = None
+    order: OrderDecision | None = None
+    fates: tuple[tuple[int, int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +91,20 @@ def rows_sha256(rows: Iterable[Row]) -> str:
 def dpo_rows(
     judged: Iterable[JudgmentRecord | PairRecord],
     ratings: Iterable[RatingRecord] = (),
-    rankings: Iterable[RankingRecord] = (),
+    rankings: Iterable[RankingRecord | LineupRecord] = (),
     *,
     excluded: Collection[int] = (),
+    excluded_rankings: Collection[int] = (),
+    ranking_pairs: str = ALL,
 ) -> Rows:
     """One row ``{id, messages, chosen, rejected}`` for each judgment (``j7``), or decided comparison (``c3``), that
     prefers one of two answers, and one for each answer that was edited: the edit is better than the original (``j7e``,
-    ``c3e7``). One for each two answers of a ranking that are not tied (``k7-12-15``: 12 is the better): each counts as
-    much as a judgment, so that a ranking of four weighs up to six times as much.
+    ``c3e7``). One for each pair of a ranking (``k7-12-15``: 12 is the better), or of a decided lineup (``l3-12-15``),
+    that ``ranking_pairs`` chooses (``annotate.orders``): each counts as much as a judgment.
 
-    A comparison's row also names its ``judgments``. ``excluded`` are judgments that a reviewer took out. Ratings make
-    no pairs. They are items all the same when a project collects both, so that the accounting is whole.
+    A comparison's row also names its ``judgments``, a lineup's its ``rankings``. ``excluded`` are judgments, and
+    ``excluded_rankings`` rankings, that a reviewer took out. Ratings make no pairs. They are items all the same when a
+    project collects both, so that the accounting is whole.
     """
     made = Rows()
     for record in judged:
@@ -112,27 +121,49 @@ def dpo_rows(
         made.items.append(_item(record, *ids, skip_reason="" if ids else reason or flaw))
     made.items.extend(Item("rating", rating.id, skip_reason="needs_pairs") for rating in ratings)
     for ranking in rankings:
-        made.items.append(_add_ranking(made.rows, ranking))
+        made.items.append(_add_ranking(made.rows, ranking, excluded_rankings, ranking_pairs))
     return made
 
 
-def _add_ranking(rows: list[Row], ranking: RankingRecord) -> Item:
-    """Adds a row for each pair of it that can be learnt from."""
-    if reason := _ranking_skip(ranking):
-        return Item("ranking", ranking.id, skip_reason=reason)
-    sound = {f"k{ranking.id}-{pair.better.id}-{pair.worse.id}": pair for pair in ranking.pairs if not pair.flaw}
-    for row_id, pair in sound.items():
-        said = {"messages": ranking.messages, "chosen": pair.better.text, "rejected": pair.worse.text}
-        rows.append({"id": row_id} | said)
-    return Item("ranking", ranking.id, tuple(sound), skip_reason="" if sound else ranking.pairs[0].flaw)
+def _add_ranking(rows: list[Row], ranking: RankingRecord | LineupRecord, excluded: Collection[int], which: str) -> Item:
+    """Adds a row for each chosen pair of it that can be learnt from."""
+    reason = _ranking_skip(ranking, excluded)
+    pairs = {} if reason else {(pair.better.id, pair.worse.id): pair for pair in ranking.pairs}
+    chosen = choose_pairs([ids for ids, pair in pairs.items() if not pair.flaw], which)
+    mark = f"l{ranking.id}" if isinstance(ranking, LineupRecord) else f"k{ranking.id}"
+    made = []
+    for better, worse in chosen:
+        pair = pairs[better, worse]
+        made.append(f"{mark}-{better}-{worse}")
+        row = {"id": made[-1], "messages": ranking.messages, "chosen": pair.better.text, "rejected": pair.worse.text}
+        rows.append(row | ({"rankings": list(ranking.decision.votes)} if isinstance(ranking, LineupRecord) else {}))
+    reason = "" if made else reason or next(iter(pairs.values())).flaw
+    if isinstance(ranking, RankingRecord):
+        return Item("ranking", ranking.id, tuple(made), skip_reason=reason)
+    fates = tuple(
+        (first, second, _fate(label, pairs.get((first, second)) or pairs.get((second, first)), reason, chosen))
+        for first, second, label in ((pair.first, pair.second, pair.label) for pair in ranking.decision.pairs)
+    )
+    return Item("lineup", ranking.id, tuple(made), skip_reason=reason, order=ranking.decision, fates=fates)
+
+
+def _fate(label: str, pair: Pair | None, reason: str, chosen: Collection[tuple[int, int]]) -> str:
+    """Why two answers of a lineup make no row; nothing when they make one."""
+    if label not in ("first", "second"):
+        return label
+    if pair is None:
+        return reason
+    return pair.flaw or ("" if (pair.better.id, pair.worse.id) in chosen else UNCHOSEN)
 
 
 def kto_rows(
     judged: Iterable[JudgmentRecord | PairRecord],
     ratings: Iterable[RatingRecord],
-    rankings: Iterable[RankingRecord] = (),
+    rankings: Iterable[RankingRecord | LineupRecord] = (),
     *,
     excluded: Collection[int] = (),
+    excluded_rankings: Collection[int] = (),
+    ranking_pairs: str = ALL,
 ) -> Rows:
     """Rows ``{id, messages, completion, label}``: one for each thumb, and two for each pair that was judged.
 
@@ -167,8 +198,15 @@ def kto_rows(
                 row = _single(ids[-1], record.messages, pair.better.text, label=True)
                 made.rows.append(row | _sources(record, pair))
         made.items.append(_item(record, *ids, skip_reason="" if ids else reason))
-    made.items.extend(Item("ranking", ranking.id, skip_reason="needs_singles") for ranking in rankings)
+    made.items.extend(_no_single(ranking) for ranking in rankings)
     return made
+
+
+def _no_single(ranking: RankingRecord | LineupRecord) -> Item:
+    if isinstance(ranking, RankingRecord):
+        return Item("ranking", ranking.id, skip_reason="needs_singles")
+    fates = tuple((pair.first, pair.second, "needs_singles") for pair in ranking.decision.pairs)
+    return Item("lineup", ranking.id, skip_reason="needs_singles", order=ranking.decision, fates=fates)
 
 
 def _single(row_id: str, messages: list[dict[str, str]], text: str, *, label: bool) -> Row:
@@ -208,12 +246,17 @@ def _nothing_to_learn(record: JudgmentRecord | PairRecord, excluded: Collection[
     return "" if record.messages else "no_messages"
 
 
-def _ranking_skip(ranking: RankingRecord) -> str:
+def _ranking_skip(ranking: RankingRecord | LineupRecord, excluded: Collection[int]) -> str:
     if ranking.split != "train":
         return "reserved"
-    if ranking.value == "skip":
+    if isinstance(ranking, LineupRecord):
+        if not ranking.pairs:
+            return ranking.decision.label
+    elif ranking.id in excluded:
+        return EXCLUDED
+    elif ranking.value == "skip":
         return "skip"
-    if not ranking.pairs:
+    elif not ranking.pairs:
         return "tie"
     return "" if ranking.messages else "no_messages"
 

@@ -3,7 +3,8 @@
 Three lossless shapes (one row a decision, everything that was recorded) and three that TRL trains on as they are.
 Beside TRL's columns these carry at most ``source`` and ``source_id``, which TRL ignores (a test trains on them): it
 hands some that it knows by name, such as ``chat_template_kwargs``, to the tokenizer.
-A judgment may make its own row ("single"), or a comparison one of all its judgments (``annotate.aggregation``).
+A judgment may make its own row ("single"), or a comparison one of all its judgments (``annotate.aggregation``); a
+ranking may make its own, or a lineup those of all its rankings (``annotate.orders``).
 """
 
 import json
@@ -12,7 +13,17 @@ from itertools import zip_longest
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED
-from annotate.records import Answer, JudgmentRecord, Message, Pair, PairRecord, RankingRecord, RatingRecord
+from annotate.orders import ALL, choose_pairs
+from annotate.records import (
+    Answer,
+    JudgmentRecord,
+    LineupRecord,
+    Message,
+    Pair,
+    PairRecord,
+    RankingRecord,
+    RatingRecord,
+)
 
 What = Literal["judgments", "ratings", "dpo", "kto", "sft", "rankings"]
 Row = dict[str, Any]
@@ -56,18 +67,23 @@ def ranking_row(record: RankingRecord) -> Row:
     return row | {"answers": [{"rank": rank} | _answer("", answer) for answer, rank in answers]}
 
 
-def dpo_rows(record: JudgmentRecord | PairRecord | RankingRecord) -> list[Row] | str:
+def dpo_rows(
+    record: JudgmentRecord | PairRecord | RankingRecord | LineupRecord, *, ranking_pairs: str = ALL
+) -> list[Row] | str:
     """TRL's explicit, conversational preferences ``{prompt, chosen, rejected}``, or why there are none.
 
     One of a judged pair, and one more of an answer that the annotator edited: the edit over the original. ``source``
     tells them apart, ``source_id`` is the judgment's id; or ``source`` is ``comparison`` and ``source_id`` its id. Of a
-    ranking one for each two answers that are not tied; ``source_id`` tells which rows one ranking made. Ties never:
-    some loaders (NeMo RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
+    ranking one for each of its ``ranking_pairs`` (``annotate.orders``); ``source_id`` tells which rows one ranking
+    made, or one lineup (``source`` is ``lineup``) where several were decided together. Ties never: some loaders (NeMo
+    RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
     https://huggingface.co/docs/trl/dataset_formats
     """
     if isinstance(record, RankingRecord):
         nothing = "skip" if record.value == "skip" else "tie"
-        return _pairs(record) if record.pairs else nothing
+        return _pairs(record, ranking_pairs) if record.pairs else nothing
+    if isinstance(record, LineupRecord):
+        return _pairs(record, ranking_pairs) if record.pairs else record.decision.label
     if record.purpose != "collect":
         return "purpose"
     if record.choice == EXCLUDED or not record.pairs:
@@ -75,19 +91,26 @@ def dpo_rows(record: JudgmentRecord | PairRecord | RankingRecord) -> list[Row] |
     return _pairs(record)
 
 
-def _pairs(record: JudgmentRecord | PairRecord | RankingRecord) -> list[Row] | str:
+def _pairs(
+    record: JudgmentRecord | PairRecord | RankingRecord | LineupRecord, ranking_pairs: str = ALL
+) -> list[Row] | str:
+    pairs = record.pairs
+    sound = [pair for pair in pairs if not pair.flaw]
+    if isinstance(record, RankingRecord | LineupRecord):
+        chosen = choose_pairs([(pair.better.id, pair.worse.id) for pair in sound], ranking_pairs)
+        sound = [pair for pair in sound if (pair.better.id, pair.worse.id) in chosen]
+    decided = {PairRecord: "comparison", LineupRecord: "lineup"}.get(type(record))
     rows = [
         {
             "prompt": record.messages,
             "chosen": _said(pair.better),
             "rejected": _said(pair.worse),
-            "source": "comparison" if isinstance(record, PairRecord) and pair.source == "judgment" else pair.source,
+            "source": decided if decided and pair.source != "edit" else pair.source,
             "source_id": record.id if pair.judgment is None else pair.judgment,
         }
-        for pair in record.pairs
-        if not pair.flaw
+        for pair in sound
     ]
-    return rows or record.pairs[0].flaw
+    return rows or pairs[0].flaw
 
 
 def sft_row(record: JudgmentRecord) -> Row | str:

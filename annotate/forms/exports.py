@@ -3,7 +3,7 @@ import re
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Aggregation, Prompt
+from annotate.models import Aggregation, Prompt, RankingPairs
 from annotate.services.exports import Selection
 
 WHATS = [
@@ -75,6 +75,13 @@ class ExportForm(forms.Form):
         initial=Aggregation.ADJUDICATED,
         help_text=_("As in a run. Where they draw, there is no row; what a reviewer excluded is out in any case."),
     )
+    ranking_pairs = forms.ChoiceField(
+        label=_("DPO: rows of a ranking"),
+        required=False,
+        choices=RankingPairs.choices,
+        initial=RankingPairs.ALL,
+        help_text=_("Every two of six answers are fifteen rows that hang together: weigh them, or take fewer."),
+    )
     include_inactive = forms.BooleanField(
         label=_("Everything recorded: with superseded and retracted ones"), required=False
     )
@@ -92,4 +99,5 @@ class ExportForm(forms.Form):
             include_inactive=self.cleaned_data["include_inactive"],
             ratings_only=self.cleaned_data["ratings_only"],
             aggregation=self.cleaned_data["aggregation"] or Aggregation.ADJUDICATED,
+            ranking_pairs=self.cleaned_data["ranking_pairs"] or RankingPairs.ALL,
         )

@@ -83,6 +83,14 @@ class Aggregation(models.TextChoices):
     DAWID_SKENE = "dawid_skene", _("Dawid-Skene: the reviewer's verdict, else votes weighed by reliability")
 
 
+class RankingPairs(models.TextChoices):
+    """Which pairs of a ranking become training rows (``annotate.orders`` defines each)."""
+
+    BEST_WORST = "best_worst", _("The best against the worst: one row")
+    ADJACENT = "adjacent", _("Each against the next: up to five rows")
+    ALL = "all", _("Every two: up to fifteen rows")
+
+
 class Adjudication(models.Model):
     """A reviewer's decision on a comparison that people disagree on. A new one supersedes the old."""
 
@@ -103,6 +111,40 @@ class Adjudication(models.Model):
 
     def __str__(self) -> str:
         return f"{self.verdict} on comparison {self.comparison_id}"
+
+
+class OrderVerdict(models.Model):
+    """A reviewer's order of a lineup, or that it is excluded. A new one supersedes the old."""
+
+    lineup = models.ForeignKey("annotate.Lineup", on_delete=models.PROTECT, related_name="verdicts")
+    reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    # The rank of each response in order of id, 1 the best, equal ranks are ties; [] excludes the lineup from training.
+    ranks = models.JSONField(default=list, blank=True)
+    note = models.CharField(max_length=1000, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    superseded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["lineup"], condition=Q(superseded_at__isnull=True), name="order_verdict_current_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.ranks or 'excluded'} on lineup {self.lineup_id}"
+
+
+class Closure(models.Model):
+    """A reviewer's decision that nobody is asked any more for a thumb on this answer, which people had skipped."""
+
+    response = models.OneToOneField("annotate.Response", on_delete=models.CASCADE, related_name="closure")
+    reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"response {self.response_id} closed"
 
 
 class Retraction(models.Model):

@@ -1,16 +1,32 @@
-"""Comparisons with what their judgments came to, as plain records: streamed, a few queries a page."""
+"""Comparisons and lineups with what was said of them came to, as plain records: streamed, a few queries a page."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from django.db.models import Exists, OuterRef, QuerySet
 
 from annotate.aggregation import EXCLUDED, Decision, Ruling, Vote, decide, learn_reliability
-from annotate.models import Adjudication, Aggregation, Comparison, Judgment, Project, Prompt, Verdict
+from annotate.models import (
+    Adjudication,
+    Aggregation,
+    Comparison,
+    Judgment,
+    Lineup,
+    OrderVerdict,
+    Project,
+    Prompt,
+    Ranking,
+    Verdict,
+)
+from annotate.orders import OrderDecision, OrderRuling, OrderVote, decide_order, learn_from_orders
+from annotate.queries import ranked
 from annotate.queries.quality import counting
 from annotate.queries.records import CHUNK, answer_of
-from annotate.records import Pair, PairRecord
+from annotate.records import LineupRecord, Pair, PairRecord
 from annotate.stats.dawid_skene import Reliability
+
+_Row = TypeVar("_Row", Comparison, Lineup)
 
 
 def pair_records(
@@ -83,7 +99,7 @@ def _comparisons(project: Project) -> QuerySet[Comparison]:
     )
 
 
-def _pages(rows: QuerySet[Comparison], ids: Iterable[int] | None) -> Iterator[list[Comparison]]:
+def _pages(rows: QuerySet[_Row], ids: Iterable[int] | None) -> Iterator[list[_Row]]:
     """Pages of at most ``CHUNK`` in order of id, each a query of its own: no read lock outlives its page."""
     if ids is not None:
         wanted = sorted(set(ids))
@@ -145,4 +161,95 @@ def _record(comparison: Comparison, decision: Decision, edits: Sequence[Pair]) -
         round=comparison.round,
         decision=decision,
         edits=tuple(edits),
+    )
+
+
+# --- Lineups ----------------------------------------------------------------------------------------------------------
+
+
+def lineup_records(
+    project: Project,
+    *,
+    rule: str,
+    lineup_ids: Iterable[int] | None = None,
+    splits: Iterable[str] | None = None,
+    rounds: Iterable[int] | None = None,
+) -> Iterator[LineupRecord]:
+    """The project's lineups with any counting ranking, decided by ``rule``; all else as ``pair_records``."""
+    reliability = _reliability_in_rankings(project) if rule == Aggregation.DAWID_SKENE else None
+    ranked_ones = _lineups(project).filter(Exists(ranked.counting(project).filter(lineup=OuterRef("pk"))))
+    if splits is not None:
+        ranked_ones = ranked_ones.filter(split__in=list(splits))
+    if rounds is not None:
+        ranked_ones = ranked_ones.filter(round__in=list(rounds))
+    for page in _pages(ranked_ones, lineup_ids):
+        ids = [lineup.pk for lineup in page]
+        votes, rulings = _orders(project, ids), order_rulings_on(ids)
+        for lineup in page:
+            if lineup.pk in votes:
+                responses = [response.pk for response in lineup.responses.all()]
+                ruling = rulings.get(lineup.pk)
+                decision = decide_order(responses, votes[lineup.pk], ruling, rule=rule, reliability=reliability)
+                yield _lineup_record(lineup, decision)
+
+
+def decided_lineups(project: Project, decisions: Mapping[int, OrderDecision]) -> Iterator[LineupRecord]:
+    """The lineups that ``decisions`` names, in order of id, with those decisions: as they were frozen once."""
+    for page in _pages(_lineups(project), decisions):
+        for lineup in page:
+            yield _lineup_record(lineup, decisions[lineup.pk])
+
+
+def order_rulings_on(lineup_ids: Sequence[int]) -> dict[int, OrderRuling]:
+    """The reviewers' orders that stand for these lineups."""
+    standing = OrderVerdict.objects.filter(lineup__in=lineup_ids, superseded_at__isnull=True)
+    found = {}
+    for verdict in standing.prefetch_related("lineup__responses"):
+        responses = sorted(response.pk for response in verdict.lineup.responses.all())
+        ranks = dict(zip(responses, verdict.ranks, strict=True)) if verdict.ranks else {}
+        found[verdict.lineup_id] = OrderRuling(verdict.pk, ranks)
+    return found
+
+
+def excluded_rankings(project: Project) -> set[int]:
+    """Rankings of lineups that a reviewer excluded from training: no rule takes them."""
+    excluded = Ranking.objects.filter(
+        project=project, lineup__verdicts__ranks=[], lineup__verdicts__superseded_at__isnull=True
+    )
+    return set(excluded.values_list("pk", flat=True))
+
+
+def _reliability_in_rankings(project: Project) -> Reliability | None:
+    rows = ranked.counting(project).filter(lineup__split=Prompt.Split.TRAIN, value="ranked").order_by("id")
+    columns = rows.values_list("lineup_id", "annotator_id", "shown", "ranks")
+    return learn_from_orders(
+        (lineup, annotator, dict(zip(shown, ranks, strict=True)))
+        for lineup, annotator, shown, ranks in columns.iterator(chunk_size=2000)
+    )
+
+
+def _lineups(project: Project) -> QuerySet[Lineup]:
+    return Lineup.objects.filter(project=project).select_related("prompt").prefetch_related("responses__author__user")
+
+
+def _orders(project: Project, lineup_ids: Sequence[int]) -> dict[int, list[OrderVote]]:
+    found: dict[int, list[OrderVote]] = defaultdict(list)
+    rows = ranked.counting(project).filter(lineup__in=lineup_ids).order_by("id")
+    for pk, lineup, annotator, shown, ranks in rows.values_list("pk", "lineup_id", "annotator_id", "shown", "ranks"):
+        found[lineup].append(OrderVote(pk, annotator, dict(zip(shown, ranks, strict=True)) if ranks else {}))
+    return found
+
+
+def _lineup_record(lineup: Lineup, decision: OrderDecision) -> LineupRecord:
+    prompt = lineup.prompt
+    return LineupRecord(
+        id=lineup.pk,
+        project=lineup.project_id,
+        prompt=prompt.pk,
+        prompt_sha256=prompt.sha256,
+        split=lineup.split,
+        messages=prompt.messages,
+        answers=[answer_of(response) for response in sorted(lineup.responses.all(), key=lambda entry: entry.pk)],
+        round=lineup.round,
+        decision=decision,
     )

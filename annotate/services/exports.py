@@ -9,10 +9,10 @@ from typing import BinaryIO
 from annotate.aggregation import EXCLUDED
 from annotate.exports.files import FileFormat, shuffled, write_rows
 from annotate.exports.shapes import Row, What, dpo_rows, judgment_row, kto_rows, ranking_row, rating_row, sft_row
-from annotate.models import Aggregation, Project, Prompt, User
-from annotate.queries.aggregated import excluded_judgments, pair_records
+from annotate.models import Aggregation, Project, Prompt, RankingPairs, User
+from annotate.queries.aggregated import excluded_judgments, excluded_rankings, lineup_records, pair_records
 from annotate.queries.records import judgment_records, ranking_records, rating_records
-from annotate.records import JudgmentRecord, PairRecord
+from annotate.records import JudgmentRecord, LineupRecord, PairRecord, RankingRecord
 from annotate.services.audit import record_deed
 
 _SHUFFLE_SEED = 0
@@ -34,6 +34,8 @@ class Selection:
     ratings_only: bool = False
     # How several judgments of one comparison become training rows.
     aggregation: str = Aggregation.SINGLE
+    # Which pairs of a ranking become rows.
+    ranking_pairs: str = RankingPairs.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def export(
         rounds=selection.rounds,
         splits=selection.splits,
         aggregation=selection.aggregation if what in AGGREGATED else None,
+        ranking_pairs=selection.ranking_pairs if what == "dpo" else None,
         left_out=dict(left_out),
     )
     return Exported(rows=rows, left_out=dict(left_out))
@@ -102,13 +105,20 @@ def _rows(project: Project, what: What, selection: Selection, left_out: Counter[
     if what == "sft":
         return _rows_of((EXCLUDED if record.id in excluded else sft_row(record) for record in judgments), left_out)
     judged: Iterable[JudgmentRecord | PairRecord] = judgments
+    ordered: Iterable[RankingRecord | LineupRecord] = rankings
     if selection.aggregation != Aggregation.SINGLE:
         judged = pair_records(project, rule=selection.aggregation, splits=splits, rounds=selection.rounds)
+        ordered = lineup_records(project, rule=selection.aggregation, splits=splits, rounds=selection.rounds)
         excluded = set()
     make = dpo_rows if what == "dpo" else kto_rows
     made = (EXCLUDED if record.id in excluded else make(record) for record in judged)
     if what == "dpo":
-        return _rows_of(chain(made, map(dpo_rows, rankings)), left_out)
+        taken_out = excluded_rankings(project) if selection.aggregation == Aggregation.SINGLE else set()
+        pairs = (
+            EXCLUDED if record.id in taken_out else dpo_rows(record, ranking_pairs=selection.ranking_pairs)
+            for record in ordered
+        )
+        return _rows_of(chain(made, pairs), left_out)
     singles = chain(map(kto_rows, ratings), () if selection.ratings_only else made)
     return shuffled(_rows_of(singles, left_out), seed=_SHUFFLE_SEED)
 

@@ -325,7 +325,9 @@ def test_scoring_uses_reserved_prompts_and_judgments_only(loop: Loop, bob: User)
     job = start_scoring(run=run)
     assert job is not None
     assert start_scoring(run=run) is None
-    assert job.payload["judgment_ids"] == [held_out.pk]
+    comparison = held_out.comparison
+    pair = {"chosen": comparison.second_id, "rejected": comparison.first_id}
+    assert job.payload["pairs"] == [{"id": f"c{comparison.pk}", "prompt": comparison.prompt_id} | pair]
     splits = set(loop.project.prompts.filter(pk__in=job.payload["prompt_ids"]).values_list("split", flat=True))
     assert splits == {"reserved"}
 

@@ -127,8 +127,9 @@ def test_a_policy_is_measured_on_the_pairs_of_reserved_rankings(loop: Loop, bob:
     job = start_scoring(run=policy.run)
     assert job is not None
     pairs = [row for row in score_rows(job) if row["kind"] == "pair"]
-    assert [(row["chosen"], row["rejected"]) for row in pairs] == [("y", "x"), ("z", "x")]
-    assert all(row["id"].startswith(f"k{held_out.pk}-") for row in pairs)
+    # One pair of a ranking, and of the two best the first.
+    assert [(row["chosen"], row["rejected"]) for row in pairs] == [("y", "x")]
+    assert pairs[0]["id"].startswith(f"l{held_out.lineup_id}-")
 
 
 def test_the_command_exports_rankings_and_their_pairs(loop: Loop, bob: User, tmp_path: Path) -> None:
@@ -151,5 +152,7 @@ def test_the_command_exports_rankings_and_their_pairs(loop: Loop, bob: User, tmp
     assert bob.username not in json.dumps(rows)
     assert gone.pk in [row["id"] for row in exported("rankings", "--include-inactive")]
     pairs = exported("dpo")
-    assert [(row["source"], row["source_id"]) for row in pairs] == [("ranking", first.pk)] * 2
+    assert [(row["source"], row["source_id"]) for row in pairs] == [("lineup", first.lineup_id)] * 2
+    pairs = exported("dpo", "--aggregate", "single", "--ranking-pairs", "best_worst")
+    assert [(row["source"], row["source_id"]) for row in pairs] == [("ranking", first.pk)]
     assert exported("kto") == exported("sft") == []

@@ -30,6 +30,7 @@ from tests.cast import (
 from tests.web.test_runs import form_data
 from tests.web.test_snapshot_selection import trained
 from training.models import Loop, Policy, Run, Snapshot, SnapshotComparison
+from training.queries.facts import new_decisions
 from training.queries.runs import accounting, snapshot_rows
 from training.rows import dpo_rows
 from training.services.loops import ensure_loop
@@ -250,8 +251,8 @@ def test_rankings_and_ratings_are_accounted_for_beside_comparisons(
         counted = Comparison.objects.count() if rule == "adjudicated" else Judgment.objects.count()
         assert shown.pending + shown.skipped_total == shown.total == counted + 2
         kinds = [row[0] for row in snapshot_rows(Run(snapshot=snapshot))]
-        assert len(kinds) == shown.total
-        assert (kinds.count("ranking"), kinds.count("rating")) == (1, 1)
+        assert len(kinds) - kinds.count("lineup pair") == shown.total
+        assert (kinds.count("ranking") + kinds.count("lineup"), kinds.count("rating")) == (1, 1)
 
 
 def test_a_failed_run_says_which_rows_the_engine_refused(loop: Loop, pairs: dict[str, Comparison]) -> None:
@@ -316,7 +317,7 @@ def test_the_start_form_names_the_rule_and_the_loop_keeps_it(
     assert (run.snapshot.aggregation, loop.aggregation) == ("majority", "majority")
     shown = client.get(reverse("training:run", args=[loop.pk, run.number])).content.decode()
     assert "Majority: what more than half said" in shown
-    assert "Judgments that went in" in shown
+    assert "Judgments and rankings that went in" in shown
 
 
 def test_the_loops_settings_name_the_rule_and_the_log_records_a_change(
@@ -410,3 +411,25 @@ def test_kto_takes_decided_comparisons_apart(loop: Loop, pairs: dict[str, Compar
     call_command("export", str(loop.pk), "kto", "--output", str(tmp_path / "kto"))
     rows = [json.loads(line) for line in (tmp_path / "kto").read_text().splitlines()]
     assert len(rows) == len(select(loop, "adjudicated", method="kto").made.rows)
+
+
+def test_a_verdict_on_what_is_frozen_counts_as_new_while_it_says_otherwise(
+    loop: Loop, pairs: dict[str, Comparison], lea: User
+) -> None:
+    assert new_decisions(loop.project, method="dpo") > 0
+    freeze(project=loop.project, selection=select(loop, "adjudicated"))
+    assert new_decisions(loop.project, method="dpo") == 0
+    adjudicate(comparison=pairs["agreed"], verdict="first", note="", reviewer=lea)  # what they said
+    adjudicate(comparison=pairs["reserved"], verdict="second", note="", reviewer=lea)
+    adjudicate(comparison=pairs["tied"], verdict="exclude", note="", reviewer=lea)
+    assert new_decisions(loop.project, method="dpo") == 0
+    adjudicate(comparison=pairs["drawn"], verdict="first", note="", reviewer=lea)
+    adjudicate(comparison=pairs["most"], verdict="both_bad", note="", reviewer=lea)
+    assert (new_decisions(loop.project, method="dpo"), new_decisions(loop.project, method="kto")) == (1, 2)
+    loop.aggregation = "majority"
+    loop.save()
+    assert new_decisions(loop.project, method="dpo") == 0
+    loop.aggregation = "adjudicated"
+    loop.save()
+    freeze(project=loop.project, selection=select(loop, "adjudicated"))
+    assert new_decisions(loop.project, method="dpo") == 0

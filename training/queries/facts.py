@@ -3,14 +3,15 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Project, Prompt
+from annotate.models import Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
 from annotate.said import Said
 from training.engine.methods import METHODS
 from training.loop import ActiveRun, LastSampling, LoopFacts
-from training.models import Job, Loop, Round, Run, SnapshotItem
+from training.models import Job, Loop, Round, Run, SnapshotComparison, SnapshotItem, SnapshotLineup
 from training.paths import is_starter
 from training.queries.queue import open_items
 from training.queries.stock import collected, ranked, rated
@@ -45,15 +46,61 @@ def new_decisions(project: Project, *, method: str) -> int:
 
     A ranking counts once, as what one person did, however many pairs it makes; one with nothing but ties does not.
     Counted against every earlier run, whatever became of it: one that failed or was cancelled must not start over by
-    itself. The next run trains on those decisions all the same: no policy has learnt from them.
+    itself. The next run trains on those decisions all the same: no policy has learnt from them. A reviewer's verdict on
+    what is frozen already counts where the loop's rule heeds it and it says something new.
     """
     seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
     singles = METHODS[method].data == "unpaired"
     choices = ["A", "B", "both_bad"] if singles else ["A", "B"]
     count = collected(project).filter(~Exists(seen), choice__in=choices).count()
+    count += _new_verdicts(project, choices=choices)
     if singles:
         return count + rated(project).filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
-    return count + ranked(project).filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
+    count += ranked(project).filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
+    return count + _new_orders(project)
+
+
+def _heeds_verdicts(project: Project) -> bool:
+    rule = Loop.objects.filter(project=project).values_list("aggregation", flat=True).first()
+    return rule in (Aggregation.ADJUDICATED, Aggregation.DAWID_SKENE)
+
+
+def _new_verdicts(project: Project, *, choices: list[str]) -> int:
+    """Comparisons of which no judgment is new, but the verdict is, and says otherwise than what was frozen last."""
+    if not _heeds_verdicts(project):
+        return 0
+    standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
+    judged = Judgment.objects.filter(comparison=OuterRef("comparison"), **standing)
+    seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
+    frozen = SnapshotComparison.objects.filter(comparison=OuterRef("comparison")).order_by("-snapshot_id")
+    verdicts = Adjudication.objects.filter(
+        Exists(judged),
+        ~Exists(judged.filter(~Exists(seen), choice__in=choices)),
+        superseded_at__isnull=True,
+        verdict__in=["first", "second"] + (["both_bad"] if "both_bad" in choices else []),
+        comparison__project=project,
+        comparison__purpose="collect",
+        comparison__split=Prompt.Split.TRAIN,
+    )
+    return verdicts.exclude(verdict=Coalesce(Subquery(frozen.values("label")[:1]), Value(""))).count()
+
+
+def _new_orders(project: Project) -> int:
+    """The same of lineups; a verdict that only confirms what was frozen last counts until a run has frozen it."""
+    if not _heeds_verdicts(project):
+        return 0
+    standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
+    orders = Ranking.objects.filter(lineup=OuterRef("lineup"), **standing)
+    seen = SnapshotItem.objects.filter(ranking=OuterRef("pk"))
+    verdicts = OrderVerdict.objects.filter(
+        Exists(orders),
+        ~Exists(orders.filter(~Exists(seen), pairs__gt=0)),
+        ~Exists(SnapshotLineup.objects.filter(verdict=OuterRef("pk"))),
+        superseded_at__isnull=True,
+        lineup__project=project,
+        lineup__split=Prompt.Split.TRAIN,
+    )
+    return verdicts.exclude(ranks=[]).count()
 
 
 def _active(run: Run | None) -> ActiveRun | None:

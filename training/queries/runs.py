@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from annotate.models import Aggregation, Project
 from annotate.said import Said
@@ -36,8 +36,9 @@ class Share:
 class Accounting:
     """What became of a snapshot: used + skipped (+ pending, until the run has ended) = total.
 
-    It counts every decision where a judgment is a row ("single"), else comparisons, ratings and rankings: then
-    ``judgments`` says how many went into the comparisons, and ``abstained`` how many had skipped them.
+    It counts every decision where a judgment is a row ("single"), else comparisons, ratings and lineups: then
+    ``judgments`` says how many judgments and rankings went into them, and ``abstained`` how many had skipped them.
+    ``lineup_pairs`` are the pairs of the lineups, all of them and those that are rows.
     """
 
     total: int
@@ -47,6 +48,7 @@ class Accounting:
     by_comparison: bool
     judgments: int
     abstained: int
+    lineup_pairs: tuple[int, int] = (0, 0)
 
     @property
     def skipped_total(self) -> int:
@@ -55,10 +57,14 @@ class Accounting:
 
 def accounting(run: Run) -> Accounting:
     """The snapshot's rows by outcome and reason."""
-    items, comparisons = run.snapshot.items.all(), run.snapshot.comparisons.all()
+    items, comparisons, lineups = (
+        run.snapshot.items.all(),
+        run.snapshot.comparisons.all(),
+        run.snapshot.lineups.all(),
+    )
     by_comparison = run.snapshot.aggregation != Aggregation.SINGLE
     counts: Counter[tuple[str, str]] = Counter()
-    for rows in (items.filter(judgment__isnull=True), comparisons) if by_comparison else (items,):
+    for rows in (items.filter(rating__isnull=False), comparisons, lineups) if by_comparison else (items,):
         for outcome, reason, count in rows.order_by().values_list("outcome", "reason").annotate(rows=Count("id")):
             counts[outcome, reason] += count
     skipped = [
@@ -73,16 +79,29 @@ def accounting(run: Run) -> Accounting:
         pending=counts[Outcome.PENDING, ""],
         skipped=skipped,
         by_comparison=by_comparison,
-        judgments=items.filter(counted_in__isnull=False).count() if by_comparison else 0,
-        abstained=items.filter(judgment__isnull=False, counted_in__isnull=True).count() if by_comparison else 0,
+        judgments=items.exclude(_ALONE).count() if by_comparison else 0,
+        abstained=items.filter(_ALONE, rating__isnull=True).count() if by_comparison else 0,
+        lineup_pairs=_lineup_pairs(run) if by_comparison else (0, 0),
     )
+
+
+_ALONE = Q(counted_in__isnull=True, counted_in_lineup__isnull=True)
+
+
+def _lineup_pairs(run: Run) -> tuple[int, int]:
+    """Of the snapshot's lineups: how many pairs they have, and how many of those are rows."""
+    reasons = [why for pairs in run.snapshot.lineups.values_list("pairs", flat=True) for *_, why in pairs]
+    return len(reasons), reasons.count("")
 
 
 ROW_COLUMNS = ("kind", "id", "label", "support", "decided_by", "outcome", "reason", "judgments")
 
 
 def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
-    """Each row of the accounting with the judgments that went into it, as ``ROW_COLUMNS``; comparisons first."""
+    """Each row of the accounting with the judgments that went into it, as ``ROW_COLUMNS``; comparisons first.
+
+    A lineup is followed by its pairs (``12>15``: response 12 is better than 15); its ``judgments`` are rankings.
+    """
     votes: dict[int, list[str]] = defaultdict(list)
     items = run.snapshot.items.order_by("judgment_id", "rating_id", "ranking_id")
     for counted_in, judgment in items.filter(counted_in__isnull=False).values_list("counted_in", "judgment"):
@@ -91,11 +110,26 @@ def snapshot_rows(run: Run) -> Iterator[tuple[object, ...]]:
         by = "" if row.label in ("undecided", "skip") else "reviewer" if row.adjudication_id else "votes"
         about = (row.label, row.support, by, row.outcome, row.reason)
         yield "comparison", row.comparison_id, *about, " ".join(votes[row.pk])
+    yield from _lineup_rows(run)
     single = run.snapshot.aggregation == Aggregation.SINGLE
-    for item in items if single else items.filter(judgment__isnull=True):
+    for item in items if single else items.filter(rating__isnull=False):
         named = (("judgment", item.judgment_id), ("rating", item.rating_id), ("ranking", item.ranking_id))
         kind, pk = next(entry for entry in named if entry[1] is not None)
         yield kind, pk, "", None, "", item.outcome, item.reason, item.judgment_id
+
+
+def _lineup_rows(run: Run) -> Iterator[tuple[object, ...]]:
+    votes: dict[int, list[str]] = defaultdict(list)
+    counted = run.snapshot.items.filter(counted_in_lineup__isnull=False).order_by("ranking_id")
+    for lineup, ranking in counted.values_list("counted_in_lineup", "ranking"):
+        votes[lineup or 0].append(str(ranking))
+    for row in run.snapshot.lineups.all():
+        by = "reviewer" if row.verdict_id else "votes"
+        yield "lineup", row.lineup_id, "", None, by, row.outcome, row.reason, " ".join(votes[row.pk])
+        for first, second, label, support, why in row.pairs:
+            said = f"{first}{ {'first': '>', 'second': '<', 'tie': '='}.get(label, '?') }{second}"
+            outcome = Outcome.SKIPPED if why else row.outcome
+            yield "lineup pair", said, label, support, by, outcome, why or row.reason, ""
 
 
 # --- The live part ----------------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ def start_run(
         min_rows=spec.min_rows,
         rng=random.Random(spec.seed),
         aggregation=aggregation,
+        ranking_pairs=loop.ranking_pairs,
     )
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)

@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from annotate.aggregation import EXCLUDED, Decision
-from annotate.models import Aggregation, Project
-from annotate.queries.aggregated import decided_records, excluded_judgments, pair_records
+from annotate.models import Aggregation, Project, RankingPairs
+from annotate.orders import OrderDecision, PairDecision
+from annotate.queries.aggregated import (
+    decided_lineups,
+    decided_records,
+    excluded_judgments,
+    excluded_rankings,
+    lineup_records,
+    pair_records,
+)
 from annotate.queries.records import judgment_records, ranking_records, rating_records
-from annotate.records import JudgmentRecord, PairRecord, RankingRecord, RatingRecord
+from annotate.records import JudgmentRecord, LineupRecord, PairRecord, RankingRecord
 from annotate.said import Said
 from training.engine.methods import METHODS
-from training.models import Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem
+from training.models import Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem, SnapshotLineup
 from training.rows import MAKERS, SKIP_REASONS, Item, Rows, shortcoming
 
 BATCH = 500
@@ -29,6 +37,7 @@ class Selection(NamedTuple):
     name: str
     replayed: int
     aggregation: str = Aggregation.SINGLE
+    ranking_pairs: str = RankingPairs.ALL
 
 
 def select_rows(
@@ -40,6 +49,7 @@ def select_rows(
     min_rows: int,
     rng: random.Random,
     aggregation: str = Aggregation.SINGLE,
+    ranking_pairs: str = RankingPairs.ALL,
 ) -> Selection:
     """The decisions that ``parent`` has not learnt from, and for every hundred of them ``replay_percent`` that it has.
 
@@ -47,11 +57,11 @@ def select_rows(
     rounds of 100 judgments took the KL to 22 nats and the true reward down again (docs/simulate.md). Where the new ones
     alone cannot be trained on, every current decision is taken: a lead who presses Start again means just that.
 
-    Under an ``aggregation`` other than "single" a decision is a comparison's: new as well when a judgment was added to
-    it, or when a verdict changed what it says.
+    Under an ``aggregation`` other than "single" a decision is a comparison's, or a lineup's: new as well when a
+    judgment or a ranking was added to it, or when a verdict changed what it says.
     """
     learnt = _learnt(parent, method)
-    everything = _build(project, method, aggregation)
+    everything = _build(project, method, aggregation, ranking_pairs)
     fresh = [item for item in everything.items if learnt.lacks(item)]
     new = {(item.kind, item.id) for item in fresh}
     old = [item for item in everything.items if (item.kind, item.id) not in new and learnt.has(item)]
@@ -59,26 +69,26 @@ def select_rows(
     replayed = rng.sample(old, min(wanted, len(old)))
     made = _only(everything, {*new, *((item.kind, item.id) for item in replayed)})
     if shortcoming(method, made, min_rows=min_rows):
-        return Selection(everything, "all", 0, aggregation)
-    return Selection(made, "new", len(replayed), aggregation)
+        return Selection(everything, "all", 0, aggregation, ranking_pairs)
+    return Selection(made, "new", len(replayed), aggregation, ranking_pairs)
 
 
-def _build(project: Project, method: str, aggregation: str) -> Rows:
+def _build(project: Project, method: str, aggregation: str, ranking_pairs: str) -> Rows:
     """Rows of the project's current decisions."""
-    judged: Iterable[JudgmentRecord | PairRecord] = (
-        judgment_records(project) if aggregation == Aggregation.SINGLE else pair_records(project, rule=aggregation)
+    judged: Iterable[JudgmentRecord | PairRecord]
+    rankings: Iterable[RankingRecord | LineupRecord]
+    if aggregation == Aggregation.SINGLE:
+        judged, rankings = judgment_records(project), ranking_records(project)
+    else:
+        judged, rankings = pair_records(project, rule=aggregation), lineup_records(project, rule=aggregation)
+    return MAKERS[METHODS[method].data](
+        judged,
+        rating_records(project),
+        rankings,
+        excluded=excluded_judgments(project),
+        excluded_rankings=excluded_rankings(project),
+        ranking_pairs=ranking_pairs,
     )
-    return _rows(method, judged, rating_records(project), ranking_records(project), excluded_judgments(project))
-
-
-def _rows(
-    method: str,
-    judged: Iterable[JudgmentRecord | PairRecord],
-    ratings: Iterable[RatingRecord],
-    rankings: Iterable[RankingRecord],
-    excluded: Collection[int],
-) -> Rows:
-    return MAKERS[METHODS[method].data](judged, ratings, rankings, excluded=excluded)
 
 
 def _only(made: Rows, chosen: Collection[Key]) -> Rows:
@@ -99,12 +109,16 @@ class Learnt:
     reasons: dict[Key, str] = field(default_factory=dict)
     # By comparison: what was learnt of it last, or "" where its rows contradicted each other.
     labels: dict[int, str] = field(default_factory=dict)
+    # By lineup: what was learnt of it last, as ``OrderDecision.said``; not there where each ranking was a row.
+    orders: dict[int, str] = field(default_factory=dict)
 
     def lacks(self, item: Item) -> bool:
         """Is there anything in it that the policy does not know yet, be it why it is left out?"""
         if not item.row_ids:
             return any(self.reasons.get(key) != item.skip_reason for key in _keys(item))
         if item.decided is not None and self.labels.get(item.id, item.decided.label) != item.decided.label:
+            return True
+        if item.order is not None and self.orders.get(item.id, item.order.said) != item.order.said:
             return True
         # What the engine refused (too long, say) it would refuse again; what a rule left out may be decided by now.
         return any(
@@ -118,7 +132,9 @@ class Learnt:
 
 
 def _keys(item: Item) -> list[Key]:
-    """The judgments, the rating or the ranking behind it, abstentions apart unless nobody decided."""
+    """The judgments, the rating or the rankings behind it, abstentions apart unless nobody decided."""
+    if item.order is not None:
+        return [("ranking", pk) for pk in item.order.votes or item.order.abstained]
     if item.decided is None:
         return [(item.kind, item.id)]
     return [("judgment", pk) for pk in item.decided.votes or item.decided.abstained]
@@ -139,7 +155,9 @@ def _learnt(parent: Policy, method: str) -> Learnt:
         policy = policy.parent
     found = Learnt()
     # A parent's snapshot is older than its child's.
-    items = SnapshotItem.objects.filter(snapshot__in=runs).exclude(outcome=Outcome.PENDING).order_by("snapshot", "id")
+    items = (
+        SnapshotItem.objects.filter(snapshot__in=runs).exclude(outcome=Outcome.PENDING).order_by("snapshot_id", "id")
+    )
     said: dict[int, tuple[int, set[str]]] = {}
     columns = (
         "snapshot",
@@ -167,6 +185,9 @@ def _learnt(parent: Policy, method: str) -> Learnt:
     found.labels = {
         comparison: next(iter(labels)) if len(labels) == 1 else "" for comparison, (_, labels) in said.items()
     }
+    used = SnapshotLineup.objects.filter(snapshot__in=runs, outcome=Outcome.USED).order_by("snapshot_id")
+    for lineup in used:
+        found.orders[lineup.lineup_id] = _decision(lineup, ()).said
     return found
 
 
@@ -180,6 +201,7 @@ def freeze(*, project: Project, selection: Selection) -> Snapshot:
         project=project,
         sha256=made.sha256,
         aggregation=selection.aggregation,
+        ranking_pairs=selection.ranking_pairs,
         selection=selection.name,
         replayed=selection.replayed,
     )
@@ -197,10 +219,42 @@ def freeze(*, project: Project, selection: Selection) -> Snapshot:
         if item.decided is not None
     ]
     SnapshotComparison.objects.bulk_create(decided, batch_size=BATCH)
+    lineups = [_frozen_lineup(snapshot, item, item.order) for item in made.items if item.order is not None]
+    SnapshotLineup.objects.bulk_create(lineups, batch_size=BATCH)
     counted_in = {row.comparison_id: row for row in decided}
-    items = (row for item in made.items for row in _items(snapshot, item, counted_in.get(item.id)))
+    lineup_of = {row.lineup_id: row for row in lineups}
+    items = (
+        row
+        for item in made.items
+        for row in (
+            _items(snapshot, item, counted_in.get(item.id))
+            if item.order is None
+            else _ranking_items(lineup_of[item.id], item, item.order)
+        )
+    )
     SnapshotItem.objects.bulk_create(items, batch_size=BATCH)
     return snapshot
+
+
+def _frozen_lineup(snapshot: Snapshot, item: Item, order: OrderDecision) -> SnapshotLineup:
+    fates = {(first, second): reason for first, second, reason in item.fates}
+    return SnapshotLineup(
+        snapshot=snapshot,
+        lineup_id=item.id,
+        pairs=[
+            [pair.first, pair.second, pair.label, pair.support, fates[pair.first, pair.second]] for pair in order.pairs
+        ],
+        verdict_id=order.verdict,
+        outcome=Outcome.SKIPPED if item.skip_reason else Outcome.PENDING,
+        reason=item.skip_reason,
+    )
+
+
+def _ranking_items(lineup: SnapshotLineup, item: Item, order: OrderDecision) -> list[SnapshotItem]:
+    said = {"snapshot": lineup.snapshot, "outcome": lineup.outcome, "reason": item.skip_reason}
+    votes = [SnapshotItem(ranking_id=pk, counted_in_lineup=lineup, **said) for pk in order.votes]
+    skips = {"snapshot": lineup.snapshot, "outcome": Outcome.SKIPPED, "reason": "skip"}
+    return votes + [SnapshotItem(ranking_id=pk, **skips) for pk in order.abstained]
 
 
 def _items(snapshot: Snapshot, item: Item, counted_in: SnapshotComparison | None) -> list[SnapshotItem]:
@@ -232,19 +286,24 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
     project = snapshot.project
     items = list(snapshot.items.values_list("judgment_id", "rating_id", "ranking_id", "reason"))
     ratings = [rating for _, rating, _, _ in items if rating is not None]
-    rankings = [ranking for _, _, ranking, _ in items if ranking is not None]
     judged: Iterable[JudgmentRecord | PairRecord]
+    rankings: Iterable[RankingRecord | LineupRecord]
     if snapshot.aggregation == Aggregation.SINGLE:
         ids = [judgment for judgment, _, _, _ in items if judgment is not None]
         judged = judgment_records(project, judgment_ids=ids, include_inactive=True)
+        ids = [ranking for _, _, ranking, _ in items if ranking is not None]
+        rankings = ranking_records(project, ranking_ids=ids, include_inactive=True)
     else:
         judged = decided_records(project, _frozen_decisions(snapshot))
-    made = _rows(
-        method,
+        rankings = decided_lineups(project, _frozen_orders(snapshot))
+    excluded = [(judgment, ranking) for judgment, _, ranking, reason in items if reason == EXCLUDED]
+    made = MAKERS[METHODS[method].data](
         judged,
         rating_records(project, rating_ids=ratings, include_inactive=True),
-        ranking_records(project, ranking_ids=rankings, include_inactive=True),
-        {judgment for judgment, _, _, reason in items if judgment is not None and reason == EXCLUDED},
+        rankings,
+        excluded={judgment for judgment, _ in excluded if judgment is not None},
+        excluded_rankings={ranking for _, ranking in excluded if ranking is not None},
+        ranking_pairs=snapshot.ranking_pairs,
     )
     if made.sha256 != snapshot.sha256:
         raise SnapshotChangedError(
@@ -267,6 +326,19 @@ def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:
         )
         for row in snapshot.comparisons.all()
     }
+
+
+def _frozen_orders(snapshot: Snapshot) -> dict[int, OrderDecision]:
+    votes: dict[int, list[int]] = defaultdict(list)
+    counted = snapshot.items.filter(counted_in_lineup__isnull=False).order_by("ranking_id")
+    for lineup, ranking in counted.values_list("counted_in_lineup__lineup_id", "ranking_id"):
+        votes[lineup].append(ranking or 0)
+    return {row.lineup_id: _decision(row, votes[row.lineup_id]) for row in snapshot.lineups.all()}
+
+
+def _decision(row: SnapshotLineup, votes: Collection[int]) -> OrderDecision:
+    pairs = (PairDecision(first, second, label, support) for first, second, label, support, _ in row.pairs)
+    return OrderDecision(tuple(pairs), tuple(votes), verdict=row.verdict_id)
 
 
 # --- What became of it ------------------------------------------------------------------------------------------------
@@ -310,9 +382,12 @@ def _reasons(skipped: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def _write(snapshot: Snapshot, outcomes: Mapping[Key, str]) -> None:
     """The outcome of every pending item that ``outcomes`` names: "" is used, anything else the reason it was not."""
     comparisons = list(snapshot.comparisons.filter(outcome=Outcome.PENDING))
-    items = list(snapshot.items.filter(outcome=Outcome.PENDING).select_related("counted_in"))
+    lineups = list(snapshot.lineups.filter(outcome=Outcome.PENDING))
+    items = list(snapshot.items.filter(outcome=Outcome.PENDING).select_related("counted_in", "counted_in_lineup"))
     settled_comparisons = [row for row in comparisons if _settled(row, ("comparison", row.comparison_id), outcomes)]
     SnapshotComparison.objects.bulk_update(settled_comparisons, ["outcome", "reason"], batch_size=BATCH)
+    settled_lineups = [row for row in lineups if _settled(row, ("lineup", row.lineup_id), outcomes)]
+    SnapshotLineup.objects.bulk_update(settled_lineups, ["outcome", "reason"], batch_size=BATCH)
     settled_items = [row for row in items if _settled(row, _key_of(row), outcomes)]
     SnapshotItem.objects.bulk_update(settled_items, ["outcome", "reason"], batch_size=BATCH)
 
@@ -320,10 +395,12 @@ def _write(snapshot: Snapshot, outcomes: Mapping[Key, str]) -> None:
 def _key_of(item: SnapshotItem) -> Key:
     if item.counted_in is not None:
         return "comparison", item.counted_in.comparison_id
+    if item.counted_in_lineup is not None:
+        return "lineup", item.counted_in_lineup.lineup_id
     return _key(item.judgment_id, item.rating_id, item.ranking_id)
 
 
-def _settled(row: SnapshotComparison | SnapshotItem, key: Key, outcomes: Mapping[Key, str]) -> bool:
+def _settled(row: SnapshotComparison | SnapshotLineup | SnapshotItem, key: Key, outcomes: Mapping[Key, str]) -> bool:
     if key not in outcomes:
         return False
     row.reason = outcomes[key]

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.exports.shapes import LEFT_OUT
 from annotate.forms.exports import parse_rounds, splits_of
-from annotate.models import Aggregation, Project
+from annotate.models import Aggregation, Project, RankingPairs
 from annotate.services.exports import Exported, Selection, export
 
 
@@ -38,6 +38,12 @@ class Command(BaseCommand):
             help="dpo, kto: how several judgments of one comparison become rows (docs/adr/0010-aggregation.md).",
         )
         parser.add_argument(
+            "--ranking-pairs",
+            choices=RankingPairs.values,
+            default=RankingPairs.ALL.value,
+            help="dpo: which pairs of a ranking become rows (docs/adr/0011-rankings.md).",
+        )
+        parser.add_argument(
             "--include-inactive", action="store_true", help="judgments, ratings: superseded and retracted ones too."
         )
 
@@ -55,6 +61,7 @@ class Command(BaseCommand):
             include_inactive=options["include_inactive"],
             ratings_only=options["ratings_only"],
             aggregation=options["aggregate"],
+            ranking_pairs=options["ranking_pairs"],
         )
         # Beside its place, so that the last step is a rename within one file system.
         part = output.with_name(f".{output.name}.{os.getpid()}.part")
