@@ -10,7 +10,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help up test lint format bench messages screenshots lock browser clean
+.PHONY: help up test lint format bench bench-train messages screenshots lock browser clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ format: $(VENV)/.dev ## Format the code
 
 bench: $(VENV)/.dev ## Measure how fast judging is served
 	@$(BIN)/python -m tests.bench
+
+bench-train: $(VENV)/.dev ## Measure training beside a plain TRL script (ARGS="--rows 64 --turns 1" for a short one)
+	@$(BIN)/python -m tests.bench.train $(ARGS)
 
 messages: $(VENV)/.dev ## Bring the translations up to date; it lists the texts that lack one
 	@$(BIN)/python -m tests.messages

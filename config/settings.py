@@ -103,6 +103,7 @@ HOME = Path(os.environ.get("PAIRLOOP_HOME", "").strip() or BASE_DIR / "var").res
 HOME.mkdir(parents=True, exist_ok=True)
 RUNS_DIR = HOME / "runs"
 POLICIES_DIR = HOME / "policies"
+CACHE_DIR = HOME / "cache"
 # The engine builds it in a run directory of its own, beside its events and its result.
 STARTER_DIR = HOME / "models" / "starter" / "model"
 
@@ -276,6 +277,8 @@ JOB_LEASE_SECONDS = _integer("PAIRLOOP_JOB_LEASE_SECONDS", 60, low=2, high=3600)
 JOB_MAX_ATTEMPTS = _integer("PAIRLOOP_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
 # A job that makes no progress for this long is ended and tried again.
 JOB_STALL_SECONDS = _integer("PAIRLOOP_JOB_STALL_SECONDS", 1800, low=10, high=86_400)
+# What the log-probabilities under references may take on disk (docs/adr/0012). 0: they are computed anew in each run.
+REFERENCE_CACHE_MB = _integer("PAIRLOOP_REFERENCE_CACHE_MB", 1024, low=0, high=1_000_000)
 CELERY_BEAT_SCHEDULE = {
     "tick": {
         "task": "training.tasks.tick",

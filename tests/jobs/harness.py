@@ -144,7 +144,7 @@ def running_site(
         "OMP_NUM_THREADS": "1",
     }
     site = Site(home=home, starter=starter, env=clean | chosen | env)
-    for name, folder in (("HOME", ""), ("RUNS_DIR", "runs"), ("POLICIES_DIR", "policies")):
+    for name, folder in (("HOME", ""), ("RUNS_DIR", "runs"), ("POLICIES_DIR", "policies"), ("CACHE_DIR", "cache")):
         setattr(settings, name, home / folder)
     settings.STARTER_DIR = starter
     settings.JOB_LEASE_SECONDS, settings.TICK_SECONDS = LEASE_SECONDS, 1

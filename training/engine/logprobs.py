@@ -1,7 +1,8 @@
 """Log-probabilities of given answers under a model, with plain torch: what training and rewards rest on."""
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,9 @@ def token_logprobs(
     import torch
 
     vocabulary = int(model.config.get_text_config().vocab_size)
+    base = getattr(model, "get_base_model", lambda: model)()
+    # The prompt's logits are of no use, and they are most of the work behind a large vocabulary.
+    can_leave_out = "logits_to_keep" in inspect.signature(type(base).forward).parameters
     found: dict[int, torch.Tensor] = {}
     order = sorted(range(len(sequences)), key=lambda index: len(sequences[index][0]) + len(sequences[index][1]))
     while order:
@@ -41,11 +45,18 @@ def token_logprobs(
             whole = sequences[index][0] + sequences[index][1]
             ids[row, : len(whole)] = torch.tensor(whole, dtype=torch.long)
             mask[row, : len(whole)] = 1
+        # The last position of a prompt says how likely the answer's first token is.
+        first = max(0, min(len(sequences[index][0]) for index in batch) - 1) if can_leave_out else 0
+        inputs: dict[str, Any] = {"input_ids": ids.to(model.device), "use_cache": False}
+        if int(mask.sum()) < mask.numel():
+            inputs["attention_mask"] = mask.to(model.device)
+        if can_leave_out:
+            inputs["logits_to_keep"] = longest - first
         with torch.inference_mode():
-            logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False).logits
-            logps = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-            chosen = logps.gather(-1, ids[:, 1:, None].to(model.device)).squeeze(-1).cpu()
+            logps = torch.log_softmax(model(**inputs).logits[:, :-1].float(), dim=-1)
+            chosen = logps.gather(-1, ids[:, first + 1 :, None].to(model.device)).squeeze(-1).cpu()
         for row, index in enumerate(batch):
             prompt, answer = sequences[index]
-            found[index] = chosen[row, len(prompt) - 1 : len(prompt) + len(answer) - 1].clone()
+            begin = len(prompt) - 1 - first
+            found[index] = chosen[row, begin : begin + len(answer)].clone()
     return [found[index] for index in range(len(sequences))]

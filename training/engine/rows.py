@@ -38,6 +38,10 @@ class TrainingRow:
     prompt_ids: list[int]
     answer_ids: list[list[int]]  # chosen and rejected, or the one completion; not cut yet
 
+    def tokens(self, most: int) -> int:
+        """Length of prompt and longest answer as trained: what the row makes its batch wait for."""
+        return min(most, len(self.prompt_ids) + max(map(len, self.answer_ids), default=0))
+
 
 def usable_rows(job: Job, chat: Chat, spec: "TrainSpec", rows: Sequence[Mapping[str, Any]]) -> list[TrainingRow]:
     """The rows that can be trained on, in the order of training.

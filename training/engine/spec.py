@@ -170,6 +170,9 @@ class TrainSpec(Spec):
     gradient_checkpointing: bool = True  # less memory, a fifth slower; off for tiny models
     device: str = "auto"  # "auto", "cpu" or "cuda"
     resume_from: tuple[str, ...] = ()  # `checkpoints` folders of earlier attempts at the same job
+    group_by_length: bool = True  # rows of like length together: less padding, the same number of steps
+    reference_cache: str = ""  # folder where the reference's log-probabilities are kept for later runs; "" = nowhere
+    reference_cache_mb: int = 1024  # what that folder may hold, in MiB; what was used longest ago goes first
 
     def __post_init__(self) -> None:
         own = METHODS.get(self.method) if isinstance(self.method, str) else None
@@ -202,6 +205,9 @@ class TrainSpec(Spec):
         checks.flag("gradient_checkpointing")
         checks.choice("device", DEVICES)
         checks.texts("resume_from")
+        checks.flag("group_by_length")
+        checks.text("reference_cache")
+        checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:
             own.check(self, checks)
             self._check_foreign(checks, own)

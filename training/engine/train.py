@@ -24,6 +24,7 @@ from training.engine import checkpoints, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
 from training.engine.methods.base import Parts
+from training.engine.order import group_by_length
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
 from training.engine.spec import ModelRef, TrainSpec
 from training.engine.watch import METRICS, Watch
@@ -31,6 +32,15 @@ from training.engine.watch import METRICS, Watch
 if TYPE_CHECKING:
     from training.engine.models import Device
 
+# Settings that a checkpoint need not agree in: where things lie and how often they are saved. Adapters by their bytes.
+NOT_IN_THE_RESULT = (
+    "resume_from",
+    "start_adapter",
+    "save_every",
+    "save_total_limit",
+    "reference_cache",
+    "reference_cache_mb",
+)
 WORK = "work"  # where the trainer writes; nothing in it is ever trusted
 
 
@@ -40,7 +50,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     Raises Failure or Cancelled; then nothing is published.
     """
     from training.engine.models import ADAPTER, add_adapter, choose_device, load_base, load_tokenizer
-    from training.engine.reference import Reference, probe_logprobs
+    from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
     device = choose_device(spec.device)
@@ -58,6 +68,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     probe = usable[:4]
     # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
     previous = spec.reference == "previous" and bool(spec.start_adapter)
+    cache = open_cache(spec, base, device, adapter=spec.start_adapter if previous else "")
     expected = None if previous else probe_logprobs(base, chat, probe, spec.max_length)
     model: Any = add_adapter(base, spec.start_adapter, trainable=True) if spec.start_adapter else base
     if expected is None:
@@ -70,6 +81,9 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
         trainer.model.delete_adapter("ref")
     reference = Reference("previous" if previous else "base", expected)
     job.about["reference"] = reference.verify(trainer, device)
+    job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
+    if spec.group_by_length:
+        group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     _require_space(job, trainer.model, spec)
 
     about = _checkpoint_about(spec, usable)
@@ -211,7 +225,7 @@ def _require_space(job: Job, model: Any, spec: TrainSpec) -> None:
 def _checkpoint_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[str, Any]:
     """What a checkpoint must agree in to be resumed: rows, settings that shape the result, start adapter, versions."""
     settings = spec.to_json()
-    for name in ("resume_from", "start_adapter", "save_every", "save_total_limit"):
+    for name in NOT_IN_THE_RESULT:
         settings.pop(name)
     return {
         "rows": rows_sha256(usable),

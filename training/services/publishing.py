@@ -25,7 +25,11 @@ from training.services.text import storable
 
 def write_train_dir(run: Run, folder: Path, *, resume_from: Sequence[Path]) -> None:
     """What the engine needs to train. Raises ``SnapshotChangedError``."""
-    spec = TrainSpec.from_json(run.spec | {"resume_from": [str(path) for path in resume_from]})
+    here: dict[str, Any] = {"resume_from": [str(path) for path in resume_from]}
+    if settings.REFERENCE_CACHE_MB:
+        here |= {"reference_cache": str(settings.CACHE_DIR / "reference")}
+        here |= {"reference_cache_mb": settings.REFERENCE_CACHE_MB}
+    spec = TrainSpec.from_json(run.spec | here)
     rundir.write_run_dir(folder, spec, frozen_rows(run.snapshot, run.method).rows)
 
 

@@ -8,6 +8,7 @@ from annotate.said import Said
 from training.engine.checks import Checks
 from training.engine.job import Failure
 from training.engine.methods.base import Method, Parts, check_losses
+from training.engine.order import grouped_by_length
 from training.engine.rows import TrainingRow, single_row
 
 if TYPE_CHECKING:
@@ -88,7 +89,14 @@ class _Kto(Method):
         # TRL takes KTO rows in the order it gets them; sorted by label or by prompt, they would train badly.
         arranged = list(rows)
         random.Random(f"kto rows {spec.seed}").shuffle(arranged)  # not for secrets
-        return arranged
+        if not spec.group_by_length:
+            return arranged
+        # In that order TRL also pairs prompts with other answers of the batch, so batches are made here, once for all
+        # epochs.
+        lengths = [row.tokens(spec.max_length) for row in arranged]
+        rows_a_batch = self.batch_size(spec, len(arranged))
+        order = grouped_by_length(lengths, step_rows=rows_a_batch, seed=spec.seed, epoch=0)
+        return [arranged[index] for index in order]
 
     def batch_size(self, spec: "TrainSpec", rows: int) -> int:
         return kto_batch_size(spec.batch_size, rows)
