@@ -69,15 +69,16 @@ class Ending:
 class Watch:
     """What the launcher asks its caller while the engine works.
 
-    ``keep`` passes new events on and renews the lease, and raises when it is lost; ``cancelled`` reads the flag. Either
-    may fail for a while without hurting the engine: a database that restarts must not cost an hour of training.
+    ``keep`` passes new events on and renews the lease, and raises when it is lost; ``wished`` says what leads ask for:
+    "cancel", "save" (end early, and publish what has been learnt), or nothing. Either may fail for a while without
+    hurting the engine: a database that restarts must not cost an hour of training.
     """
 
     keep: Callable[[Sequence[dict[str, Any]]], None]
-    cancelled: Callable[[], bool]
+    wished: Callable[[], Literal["", "cancel", "save"]]
     every_seconds: float
     stall_seconds: float
-    # What ``keep`` and ``cancelled`` may raise while the database is away.
+    # What ``keep`` and ``wished`` may raise while the database is away.
     passing: tuple[type[Exception], ...]
 
 
@@ -138,8 +139,11 @@ def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -
                 seen = events[-1]["seq"] if events else seen
                 if ended:  # And everything that it said has been passed on.
                     return _ending(process, folder, stopping)
-                if not stopping and watch.cancelled():
+                wish = watch.wished()
+                if not stopping and wish == "cancel":
                     stopping = "cancelled"
+                elif wish == "save":
+                    rundir.ask_to_finish(folder)
             kept_at = now
         if ended:
             time.sleep(POLL_SECONDS)

@@ -320,6 +320,8 @@ class Run(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     # A wish, not a state: the launcher polls it.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    # Another: end early and publish what has been learnt. A cancel comes before it.
+    stop_requested_at = models.DateTimeField(null=True, blank=True)
     step = models.PositiveIntegerField(default=0)
     total_steps = models.PositiveIntegerField(default=0)
     # The newest metrics, and once it has ended the engine's result.

@@ -1,10 +1,12 @@
 """Where jobs and policies lie on disk. Only ids and numbers make up a path, never text that came from people."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from django.conf import settings
 
+from training.engine.checkpoints import FOLDER as CHECKPOINTS
 from training.models import Job, Policy
 
 
@@ -46,14 +48,22 @@ def adapter_folder(policy: Policy) -> str:
     return str(Path(settings.HOME) / policy.adapter_path) if policy.adapter_path else ""
 
 
-def drop_working_files(job: Job) -> None:
-    """After a job has ended for good: optimizer states and the unpublished copy of the adapter are of no more use.
+def drop_working_files(job: Job, *, keep_checkpoints: bool = False) -> None:
+    """After a job has ended: the unpublished copy of the adapter, and optimizer states unless they may be resumed from.
 
     Spec, rows, events, logs and result stay, so that what was done can be looked up and done again by hand.
     """
+    _drop(job, ("adapter", "work") if keep_checkpoints else ("adapter", "work", CHECKPOINTS))
+
+
+def drop_checkpoints(job: Job) -> None:
+    """Nobody will resume it any more."""
+    _drop(job, (CHECKPOINTS,))
+
+
+def _drop(job: Job, names: Sequence[str]) -> None:
     folder = job_folder(job)
-    if not folder.exists():
-        return
-    for attempt in folder.iterdir():
-        for name in ("checkpoints", "adapter"):
-            shutil.rmtree(attempt / name, ignore_errors=True)
+    if folder.exists():
+        for attempt in folder.iterdir():
+            for name in names:
+                shutil.rmtree(attempt / name, ignore_errors=True)

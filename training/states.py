@@ -4,12 +4,14 @@ A move is one UPDATE filtered by the state that is left, so that of two who try,
 (``Run.cancel_requested_at``), never a state.
 
     run:  queued ──claimed──> training ──policy published──> scoring ──scored──> finished
-             │                   │                              │
-             └─────cancel────────┴────cancel, failure───────────┴──> cancelled / failed
+           ^ │                   │                              │
+           │ └─────cancel────────┴────cancel, failure───────────┴──> cancelled / failed ──┐
+           └───────────────────────────a lead resumes it (services.resuming)──────────────┘
 
     job:  queued ──claim──> running ──publish──> done
              ^                │ │
              └──release───────┘ └──> failed / cancelled      (an expired lease: claimed again, with a higher token)
+             └──────────────a lead resumes its run──┘
 """
 
 RUN_MEANING: dict[str, str] = {
@@ -26,8 +28,9 @@ RUN_MOVES: dict[str, frozenset[str]] = {
     # A policy that could not be scored stays: it is only never sampled from.
     "scoring": frozenset({"finished", "failed", "cancelled"}),
     "finished": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+    # Only a run that made no policy, and that no later run follows.
+    "failed": frozenset({"queued"}),
+    "cancelled": frozenset({"queued"}),
 }
 RUN_ACTIVE = ("queued", "training", "scoring")
 RUN_TERMINAL = ("finished", "failed", "cancelled")
@@ -43,8 +46,8 @@ JOB_MOVES: dict[str, frozenset[str]] = {
     "queued": frozenset({"running", "failed", "cancelled"}),
     "running": frozenset({"running", "queued", "done", "failed", "cancelled"}),
     "done": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+    "failed": frozenset({"queued"}),
+    "cancelled": frozenset({"queued"}),
 }
 JOB_ACTIVE = ("queued", "running")
 JOB_TERMINAL = ("done", "failed", "cancelled")

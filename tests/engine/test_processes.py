@@ -17,6 +17,7 @@ from training.engine import rundir
 from training.engine.job import Failure, Job, run
 from training.engine.models import ADAPTER_WEIGHTS
 from training.engine.spec import ModelRef, SampleSpec, StarterSpec, TrainSpec
+from training.engine.train import train
 
 LONG: dict[str, Any] = FAST | {
     "epochs": 10,
@@ -143,6 +144,22 @@ def test_sigterm_finishes_the_step_saves_and_can_be_resumed(starter: Path, unint
     assert stopped is not None
     assert stopped["status"] == "cancelled"
     assert (path / "checkpoints" / f"checkpoint-{last_step}").is_dir()
+
+    resumed = train_here(tmp_path / "resumed", spec, ROWS)
+    assert resumed.about["resumed_from_step"] == last_step
+    assert resumed.manifest_sha256 == rundir.verify_manifest(uninterrupted / "adapter")["sha256"]
+
+
+def test_asked_to_finish_it_publishes_what_it_has_learnt_and_says_so(starter: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.mkdir()
+    rundir.ask_to_finish(path)
+    job = Job(path)
+    message = train(job, TrainSpec(method="dpo", model=str(starter), **LONG), ROWS)
+    why = "stopped early after step 1 of 40: a lead stopped it and kept what it had learnt"
+    assert message == f"Trained on 8 rows, {why}; 0 rows skipped."
+    assert (job.metrics["steps"], job.about["stopped_early"]) == (1, why)
+    assert rundir.verify_manifest(path / "adapter")["about"]["stopped_early"] == why
 
 
 def test_sigterm_while_the_model_loads_ends_at_once(starter: Path, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from tests.jobs.prepared import answers_for
 from training.engine import rundir
 from training.models import Job, Loop, Policy, Run, SnapshotItem
 from training.services import doorbell
-from training.services.runs import cancel_run, start_run
+from training.services.resuming import resume_run
+from training.services.runs import cancel_run, start_run, stop_run
 
 
 def ready_to_train(site: Site) -> Loop:
@@ -138,6 +139,17 @@ def test_a_cancelled_run_ends_within_a_minute_and_leaves_no_policy_and_no_proces
     assert state_of(job) == "cancelled"
     assert not alive(pid)
     assert not Policy.objects.filter(number__gt=0).exists()
+
+    # It goes on where it was, and what it has learnt when a lead has seen enough is a policy that says so.
+    reached = newest_run().step
+    resume_run(run=newest_run(), actor=loop.project.created_by)
+    site.wait_for(lambda: newest_run().state == "training" and newest_run().step > reached)
+    assert stop_run(run=newest_run(), actor=loop.project.created_by)
+    site.wait_for(lambda: newest_run().state in ("scoring", "finished"))
+    policy = Policy.objects.get(number=1)
+    assert newest_run().result["about"]["resumed_from_step"] >= reached
+    assert policy.manifest["about"]["stopped_early"].startswith("stopped early after step ")
+    assert state_of(job) == "done"
 
 
 def test_a_job_that_kills_its_engine_every_time_is_given_up_after_three_attempts(site: Site) -> None:

@@ -20,9 +20,13 @@ def test_every_state_has_a_meaning_and_is_either_active_or_terminal() -> None:
         assert not set(active) & set(terminal)
 
 
-def test_terminal_states_have_no_way_out_and_active_ones_do() -> None:
-    for moves, active, terminal in ((RUN_MOVES, RUN_ACTIVE, RUN_TERMINAL), (JOB_MOVES, JOB_ACTIVE, JOB_TERMINAL)):
-        assert all(not moves[state] for state in terminal)
+def test_what_was_achieved_is_final_and_what_was_not_can_only_be_queued_again() -> None:
+    for moves, active, terminal, done in (
+        (RUN_MOVES, RUN_ACTIVE, RUN_TERMINAL, "finished"),
+        (JOB_MOVES, JOB_ACTIVE, JOB_TERMINAL, "done"),
+    ):
+        assert not moves[done]
+        assert all(moves[state] == {"queued"} for state in terminal if state != done)
         assert all(moves[state] for state in active)
 
 
@@ -35,4 +39,4 @@ def test_the_tables_know_the_same_states() -> None:
 
 def test_a_cancelled_run_was_active_before() -> None:
     assert set(states_that_lead_to("cancelled", RUN_MOVES)) == set(RUN_ACTIVE)
-    assert states_that_lead_to("queued", RUN_MOVES) == ()
+    assert set(states_that_lead_to("queued", RUN_MOVES)) == {"failed", "cancelled"}

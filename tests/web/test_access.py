@@ -148,6 +148,8 @@ TABLE: dict[str, Page] = {
     "training:run_rows": Page(LEADS, None, RUN),
     "training:run_results": Page(LEADS, None, RUN),
     "training:cancel": Page(None, LEADS, RUN),
+    "training:stop": Page(None, LEADS, RUN),
+    "training:resume": Page(None, LEADS, RUN),
     "training:policies": Page(LEADS, None),
     "training:policy": Page(LEADS, None, POLICY),
     "training:learned": Page(LEADS, None, POLICY),

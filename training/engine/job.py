@@ -113,6 +113,11 @@ class Job:
         if self.stop_asked:
             raise Cancelled
 
+    @property
+    def finish_asked(self) -> bool:
+        """Whether somebody wants what has been learnt so far: end after this step, and publish."""
+        return (self.path / rundir.FINISH).exists()
+
     def stop_only_between_steps(self) -> None:
         """From now to the end, a signal only sets `stop_asked`: the work looks at it where stopping loses nothing."""
         self.raise_if_stopped()

@@ -3,6 +3,7 @@
     spec.json      what to do (training.engine.spec); written by the caller before the start
     rows.jsonl     the data, one JSON object a line; written by the caller before the start
     stop           an empty file that asks for a cancel, for callers that cannot send SIGTERM
+    finish         train only: an empty file that asks to end after this step and publish what has been learnt
     events.jsonl   grows while the engine works: {"seq", "at", "kind", ...}
     adapter/       train only: adapter_model.safetensors, adapter_config.json, manifest.json
     result.json    last of all. A reader who sees it may trust the rest
@@ -32,6 +33,9 @@ SPEC, ROWS, EVENTS, RESULT, STOP, MANIFEST = (
     "stop",
     "manifest.json",
 )
+
+
+FINISH = "finish"
 
 
 class ManifestError(ValueError):
@@ -146,6 +150,11 @@ def read_result(path: Path) -> dict[str, Any] | None:
 def ask_to_stop(path: Path) -> None:
     """Asks the engine to finish its step, save, and end as cancelled. Does nothing when it has ended."""
     (path / STOP).touch()
+
+
+def ask_to_finish(path: Path) -> None:
+    """Asks a training engine to end after its step and publish what it has learnt. Harmless twice, or too late."""
+    (path / FINISH).touch()
 
 
 # --- the engine's side ------------------------------------------------------------------------------------------------

@@ -92,7 +92,8 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
         [Path(item) for item in spec.resume_from] + [root], about=about, warn=job.events.warning
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Watch(job, root, about, spec.save_total_limit).callback())
+    watch = Watch(job, root, about, spec.save_total_limit)
+    trainer.add_callback(watch.callback())
     if found is not None:
         job.events.phase("resume", Said("Resuming from step %(step)s", step=found[0]))
         job.about["resumed_from_step"] = found[0]
@@ -103,13 +104,23 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     if job.stop_asked:
         raise Cancelled
     job.events.phase("publish", Said("Checking and saving the adapter"))
-    job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable))
+    job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable, watch.ended_early))
     job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
+    return _closing(job, rows=len(usable), steps=int(trainer.state.global_step), ended_early=watch.ended_early)
+
+
+def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Said:
+    """What the result says of a run that made a policy."""
+    skipped = len(job.skipped)
+    if ended_early is not None:
+        return Said(
+            "Trained on %(rows)s rows, %(why)s; %(skipped)s rows skipped.", rows=rows, why=ended_early, skipped=skipped
+        )
     return Said(
         "Trained on %(rows)s rows in %(steps)s steps; %(skipped)s rows skipped.",
-        rows=len(usable),
-        steps=int(trainer.state.global_step),
-        skipped=len(job.skipped),
+        rows=rows,
+        steps=steps,
+        skipped=skipped,
     )
 
 
@@ -236,9 +247,10 @@ def _checkpoint_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[st
     }
 
 
-def _adapter_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[str, Any]:
+def _adapter_about(spec: TrainSpec, usable: Sequence[TrainingRow], ended_early: str | None) -> dict[str, Any]:
     """What the adapter's manifest says about it."""
-    return {
+    early = {} if ended_early is None else {"stopped_early": str(ended_early)}
+    return early | {
         "base": spec.model,
         "revision": spec.revision,
         "method": spec.method,

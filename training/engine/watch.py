@@ -48,6 +48,8 @@ class Watch:
         self.root = root
         self.about = about
         self.limit = limit
+        # Why training ends before its last step although nobody cancelled it.
+        self.ended_early: Said | None = None
         # Where the last step ended: (seconds, tokens so far). The pace of a step is against it.
         self.before: tuple[float, float] | None = None
 
@@ -83,6 +85,23 @@ class Watch:
             self.before = now, float(tokens)
         return found
 
+    def step_ended(self, step: int, total: int) -> bool:
+        """Progress, and whether training ends here: cancelled, or early with what has been learnt."""
+        self.job.events.progress(step, total)
+        if self.job.stop_asked:
+            return True
+        if self.ended_early is None and step < total and self.job.finish_asked:
+            self.end_early(step, total, Said("a lead stopped it and kept what it had learnt"))
+        return self.ended_early is not None
+
+    def end_early(self, step: int, total: int, why: str) -> None:
+        """No more steps: the weights of now are published, marked as stopped early."""
+        self.ended_early = Said(
+            "stopped early after step %(step)s of %(total)s: %(why)s", step=step, total=total, why=why
+        )
+        self.job.about["stopped_early"] = self.ended_early
+        self.job.events.phase("early", self.ended_early)
+
     def saved(self, step: int, folder: Path) -> None:
         """The trainer has written a checkpoint into its work folder: publish it."""
         place = checkpoints.keep(folder, self.root, about=self.about, limit=self.limit)
@@ -99,8 +118,7 @@ class Watch:
                 watch.job.events.progress(state.global_step, state.max_steps)
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                watch.job.events.progress(state.global_step, state.max_steps)
-                if watch.job.stop_asked:
+                if watch.step_ended(state.global_step, state.max_steps):
                     control.should_training_stop = True
                     control.should_save = True  # stopping alone does not save
 

@@ -1,13 +1,14 @@
 """What a run's curves show: its points, which lines stand on one axis, and several runs side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.db.models import Max
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from training.engine.spec import TrainSpec
 from training.models import Run
 
 # The engine's name of what a point holds, by the point's own name: numbers of each step, then those of a look.
@@ -134,7 +135,8 @@ def measures() -> list[Measure]:
 
 
 # What makes one loss another: numbers of different ones have different scales (IPO begins near 25, DPO at 0.69).
-_LOSS = ("method", "loss_type", "loss_weights", "label_smoothing", "f_divergence_type")
+_SHAPES_THE_LOSS = ("label_smoothing", "use_weighting", "ld_alpha", "f_divergence_type", "f_alpha_divergence_coef")
+_USUAL = {item.name: item.default for item in fields(TrainSpec)}
 
 
 def loss_of(spec: Mapping[str, Any]) -> str:
@@ -145,7 +147,11 @@ def loss_of(spec: Mapping[str, Any]) -> str:
         for name, weight in zip(types, weights or [1] * len(types), strict=False)
     ]
     named = " ".join(part for part in (method.upper(), " + ".join(parts)) if part)
-    more = [f"{key.replace('_', ' ')} {spec[key]}" for key in _LOSS[3:] if spec.get(key)]
+    more = [
+        f"{key.replace('_', ' ')} {spec[key]}"
+        for key in _SHAPES_THE_LOSS
+        if key in spec and spec[key] != _USUAL.get(key)
+    ]
     return ", ".join([named, *more])
 
 

@@ -13,6 +13,7 @@ from django.db.models import Count, Q, QuerySet
 from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
+from training.advice import Advice, advice
 from training.models import Outcome, Policy, Run, RunEvent
 from training.queries.curves import SERIES
 from training.rows import SKIP_REASONS
@@ -132,6 +133,28 @@ def _lineup_rows(run: Run) -> Iterator[tuple[object, ...]]:
             yield "lineup pair", said, label, support, by, outcome, why or row.reason, ""
 
 
+# --- May it go on? ---------------------------------------------------------------------------------------------------
+
+
+# Ends after which the same plan may well succeed; the others would end the same way again.
+WORTH_ANOTHER_TRY = frozenset(
+    {"cancelled", "poison", "no_space", "out_of_memory", "internal", "bad_result", "no_device"}
+)
+
+
+def why_not_resumable(run: Run) -> Said | None:
+    """Why the run cannot be resumed, or None when it can."""
+    if run.state not in ("cancelled", "failed"):
+        return Said("Only a run that was cancelled or failed can be resumed.")
+    if Policy.objects.filter(run=run).exists():
+        return Said("Its policy was trained already; there is nothing to resume.")
+    if run.code not in WORTH_ANOTHER_TRY:
+        return Said("With the same settings it would end the same way. Start one like it, with other settings.")
+    if Run.objects.filter(project=run.project_id, number__gt=run.number).exists():
+        return Said("A later run has begun, so its checkpoints are gone. Start one like it.")
+    return None
+
+
 # --- The live part ----------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +166,12 @@ class Live:
     policy: Policy | None
     active: bool
     can_cancel: bool
+    can_stop: bool
+    # Why it ended and what to do; whether it can go on, and from which step.
+    can_resume: bool
+    resume_from: int | None
+    advice: Advice | None
+    stopped_early: str
     eta_seconds: float | None
     # The newest step's, in training: of the rows of that step only.
     accuracy: float | None
@@ -164,11 +193,17 @@ def live(run: Run) -> Live:
     doing = told(phase.get("said") or phase.get("message", "")) if phase else ""
     eta = _eta(run) if run.state == Run.State.TRAINING else None
     marks = [run.state, run.step, run.total_steps, run.latest, run.message, str(run.cancel_requested_at), doing]
+    marks.append(str(run.stop_requested_at))
     return Live(
         run=run,
         policy=policy,
         active=active,
         can_cancel=active and run.cancel_requested_at is None,
+        can_stop=run.state == Run.State.TRAINING and not (run.cancel_requested_at or run.stop_requested_at),
+        can_resume=not active and why_not_resumable(run) is None,
+        resume_from=_last_checkpoint(run),
+        advice=None if active or run.code in ("", "ok") else advice(run.code, run.spec),
+        stopped_early=stopped_early(run),
         eta_seconds=eta,
         accuracy=run.latest.get(SERIES["accuracy"]),
         margin=run.latest.get(SERIES["margin"]),
@@ -178,6 +213,16 @@ def live(run: Run) -> Live:
         seen=_mark(marks),
         results_seen=_mark([run.state, None if policy is None else policy.pk]),
     )
+
+
+def stopped_early(run: Run) -> str:
+    """Why training ended before its last step, in words; empty where it did not."""
+    kept = run.result.get("about", {}).get("stopped_early")
+    return told(kept) if kept else ""
+
+
+def _last_checkpoint(run: Run) -> int | None:
+    return run.events.filter(kind="checkpoint").order_by("-pk").values_list("step", flat=True).first()
 
 
 def _mark(shown: list[Any]) -> str:

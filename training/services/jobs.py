@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from django.conf import settings
 from django.db import transaction
@@ -18,15 +18,16 @@ from training.engine.checks import SpecError
 from training.engine.rundir import ManifestError
 from training.launcher import Ending, Watch, end_leftover, finished_before, run_engine
 from training.models import Job, Policy, Run
-from training.paths import attempt_folder, drop_working_files, earlier_attempts
+from training.paths import attempt_folder, drop_checkpoints, drop_working_files, earlier_attempts
 from training.services.database import BROKEN, patiently, reconnecting
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, release, renew
 from training.services.publishing import publish_run, record_skips, relay, write_train_dir
-from training.services.runs import cancel_wanted, end_run, mark_training, spec_problems
+from training.services.runs import end_run, mark_training, spec_problems, wish_for
 from training.services.sampling import publish_samples, write_sample_dir
 from training.services.scoring import publish_scores, write_score_dir
 from training.services.snapshots import SnapshotChangedError
 from training.services.text import storable
+from training.states import JOB_TERMINAL
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,9 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         return Ending("result", result | {"folder": str(finished)})
     if job.run is not None:
         if job.kind == Kind.TRAIN:
+            drop_checkpoints_of_others(job)
             patiently(partial(mark_training, job.run))
-        if patiently(partial(cancel_wanted, job.run.pk)):
+        if patiently(partial(wish_for, job.run.pk)) == "cancel":
             return Ending("cancelled")
     try:
         patiently(partial(_write_folder, job, folder, [attempt / "checkpoints" for attempt in earlier]))
@@ -89,7 +91,7 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         return _failed("bad_spec", spec_problems(error))
     watch = Watch(
         keep=partial(_keep, job, lease),
-        cancelled=partial(_cancelled, job),
+        wished=partial(_wished, job),
         every_seconds=min(2.0, settings.JOB_LEASE_SECONDS / 4),
         stall_seconds=settings.JOB_STALL_SECONDS,
         passing=BROKEN,
@@ -120,12 +122,12 @@ def _keep(job: Job, lease: Lease, events: Any) -> None:
         if not renew(lease):
             raise LeaseLostError(f"job {job.pk} is no longer held with token {lease.token}")
         if job.run is not None and events:
-            relay(job.run, events, attempt=lease.attempt, stage=job.kind)
+            relay(job.run, events, attempt=lease.token, stage=job.kind)
 
 
-def _cancelled(job: Job) -> bool:
+def _wished(job: Job) -> Literal["", "cancel", "save"]:
     with reconnecting():
-        return job.run is not None and cancel_wanted(job.run.pk)
+        return "" if job.run is None else wish_for(job.run.pk)
 
 
 # --- Ending -----------------------------------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ def give_up(job_id: uuid.UUID | str) -> bool:
         )
         Job.objects.filter(pk=job_id).update(error=message)
         _end_run(job, state="failed", code="poison", message=message)
-    drop_working_files(job)
+    _tidy(job)
     return True
 
 
@@ -208,7 +210,19 @@ def _end(job: Job, lease: Lease, *, state: str, code: str, message: str, result:
     with transaction.atomic():
         finish(lease, state=state, error=message if state == Job.State.FAILED else "")
         _end_run(job, state=state, code=code, message=message, result=result)
-    drop_working_files(job)
+    _tidy(job)
+
+
+def _tidy(job: Job) -> None:
+    """After a bad end. A training's checkpoints stay: a lead may resume it, until another run begins."""
+    drop_working_files(job, keep_checkpoints=job.kind == Kind.TRAIN)
+
+
+def drop_checkpoints_of_others(job: Job) -> None:
+    """A run that begins is the newest, and only the newest can be resumed: what earlier ones kept may go."""
+    earlier = Job.objects.filter(project=job.project_id, kind=Kind.TRAIN, state__in=JOB_TERMINAL).exclude(pk=job.pk)
+    for other in patiently(lambda: list(earlier)):
+        drop_checkpoints(other)
 
 
 def _end_run(job: Job, *, state: str, code: str, message: str, result: dict[str, Any] | None = None) -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max
@@ -185,6 +185,23 @@ def cancel_run(*, run: Run, actor: User) -> None:
             end_run(run, state="cancelled", code="cancelled", message=Said("Cancelled by %(who)s.", who=str(actor)))
 
 
-def cancel_wanted(run_id: int) -> bool:
-    """Did a lead ask this run to end?"""
-    return Run.objects.filter(pk=run_id, cancel_requested_at__isnull=False).exists()
+def stop_run(*, run: Run, actor: User) -> bool:
+    """Asks a run in training to end after its step and publish what it has learnt; the policy is marked as such.
+
+    False, and nothing is asked: it does not train (yet, or any more), or its end was asked for before. A cancel that
+    comes later wins, as long as nothing is published.
+    """
+    with transaction.atomic():
+        asked = Run.objects.filter(
+            pk=run.pk, state="training", cancel_requested_at__isnull=True, stop_requested_at__isnull=True
+        ).update(stop_requested_at=timezone.now())
+        if asked:
+            record_deed(project=run.project, actor=actor, verb="run.stopped", subject=f"run {run.number}")
+    return bool(asked)
+
+
+def wish_for(run_id: int) -> Literal["", "cancel", "save"]:
+    """What leads want of this run: its end, its end with what it has learnt, or that it goes on."""
+    wishes = Run.objects.filter(pk=run_id).values_list("cancel_requested_at", "stop_requested_at").first()
+    cancelled, stopped = wishes or (None, None)
+    return "cancel" if cancelled is not None else "save" if stopped is not None else ""

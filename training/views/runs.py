@@ -14,6 +14,7 @@ from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.said import Said
 from annotate.telling import told_error
+from training.advice import advice
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
 from training.forms import RunForm
@@ -23,8 +24,9 @@ from training.queries import runs as queries
 from training.queries.logs import log_tail
 from training.queries.overview import overview
 from training.queries.stock import offers
-from training.services.defaults import default_settings
-from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run
+from training.services.defaults import KNOBS, default_settings
+from training.services.resuming import resume_run
+from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run, stop_run
 from training.states import RUN_ACTIVE
 
 
@@ -38,11 +40,22 @@ def _run_of(membership: Membership, number: int) -> Run:
 
 
 def start_form(loop: Loop, method: str | None = None) -> RunForm:
-    """An unbound form: as the last run of this method was started, else as an expert would."""
+    """An unbound form: as the last run of this method was started, else as an expert would choose."""
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
     return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation, offers=offers(loop.project))
+
+
+def form_like(loop: Loop, run: Run, *, changed: bool) -> RunForm:
+    """The start form with the settings of ``run``; with ``changed``, as its end advises."""
+    defaults = default_settings(method=run.method, base_model=loop.base_model)
+    settings = defaults | {knob: run.spec[knob] for knob in KNOBS if knob in run.spec}
+    if changed:
+        settings |= advice(run.code, run.spec).changes
+    return RunForm(
+        method=run.method, settings=settings, aggregation=run.snapshot.aggregation, offers=offers(loop.project)
+    )
 
 
 @require_safe
@@ -60,21 +73,31 @@ def runs(request: SignedInRequest, project_id: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def start(request: SignedInRequest, project_id: int) -> HttpResponse:
-    """The form by itself, with the other method's knobs or with what was wrong; and the press on Start."""
+    """The form by itself: of another method, like the run ``from``, or with what was wrong; and the press on Start."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     loop = get_object_or_404(Loop.objects.select_related("project", "sampler"), project=membership.project)
-    form = start_form(loop, request.GET.get("method"))
+    like = _named_run(membership, request.GET.get("from", ""))
+    if like is not None and like.method in METHODS:
+        form = form_like(loop, like, changed="changed" in request.GET)
+    else:
+        form = start_form(loop, request.GET.get("method"))
     if request.method == "POST":
         form = _bound(request, loop)
         if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
             return redirect("training:run", project_id, opened.number)
-    context = _context(membership, loop=loop, form=form, overview=overview(loop))
+    context = _context(membership, loop=loop, form=form, overview=overview(loop), like=like)
     template = (
         "training/_start.html"
         if request.method == "GET" and request.headers.get("HX-Request")
         else "training/start.html"
     )
     return render(request, template, context, status=422 if form.errors else 200)
+
+
+def _named_run(membership: Membership, number: str) -> Run | None:
+    if not number.isdecimal() or len(number) > 9:
+        return None
+    return membership.project.runs.select_related("snapshot").filter(number=int(number)).first()
 
 
 def _bound(request: SignedInRequest, loop: Loop) -> RunForm:
@@ -209,4 +232,28 @@ def cancel(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
     found = _run_of(membership, number)
     cancel_run(run=found, actor=request.user)
     messages.info(request, _("The run ends within a minute. What was judged stays; the next run trains on it."))
+    return redirect("training:run", project_id, number)
+
+
+@require_POST
+@login_required
+def stop(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """End early, and publish what has been learnt."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    if stop_run(run=_run_of(membership, number), actor=request.user):
+        messages.info(request, _("The run ends after its step, and what it has learnt becomes a policy."))
+    else:
+        messages.warning(request, _("Only a run in training can be stopped and kept, and only once."))
+    return redirect("training:run", project_id, number)
+
+
+@require_POST
+@login_required
+def resume(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    try:
+        resume_run(run=_run_of(membership, number), actor=request.user)
+        messages.info(request, _("The run goes on from its last checkpoint as soon as a worker is free."))
+    except CannotStartError as error:
+        messages.warning(request, told_error(error))
     return redirect("training:run", project_id, number)
