@@ -16,6 +16,7 @@ from annotate.views import (
     queue,
     quiz,
     review,
+    unsettled,
 )
 
 app_name = "annotate"
@@ -70,6 +71,11 @@ project_patterns = [
     path("comparisons/<int:comparison_id>/verdict/", review.adjudicate, name="adjudicate"),
     path("comparisons/<int:comparison_id>/verdict/withdraw/", review.withdraw_verdict, name="withdraw_verdict"),
     path("comparisons/<int:comparison_id>/gold/", review.make_gold, name="make_gold"),
+    path("lineups/<int:lineup_id>/", unsettled.lineup, name="lineup"),
+    path("lineups/<int:lineup_id>/verdict/", unsettled.adjudicate_lineup, name="adjudicate_lineup"),
+    path("lineups/<int:lineup_id>/verdict/withdraw/", unsettled.withdraw_order_verdict, name="withdraw_order_verdict"),
+    path("review/thumbs/<int:response_id>/close/", unsettled.close_thumb, name="close_thumb"),
+    path("review/<slug:kind>/<int:subject_id>/ask-again/", unsettled.ask_again, name="ask_again"),
     path("retractions/", review.retractions, name="retractions"),
     path("retractions/new/", review.retract, name="retract"),
     path("retractions/<int:retraction_id>/reverse/", review.reverse_retraction, name="reverse_retraction"),

@@ -8,10 +8,12 @@ from annotate.models import Invite, Judgment, Membership, Project, Ranking, Rati
 
 
 def members_of(project: Project) -> QuerySet[Membership]:
-    """The members with ``judgments`` (rankings among them) and ``ratings``: how many they made that still count."""
+    """The members with ``judgments``, ``ratings`` and ``rankings``: how many they made that still count."""
     return (
         project.memberships.select_related("user", "paused_by")
-        .annotate(judgments=_made_by_member(Judgment) + _made_by_member(Ranking), ratings=_made_by_member(Rating))
+        .annotate(
+            judgments=_made_by_member(Judgment), ratings=_made_by_member(Rating), rankings=_made_by_member(Ranking)
+        )
         .order_by("user__username")
     )
 

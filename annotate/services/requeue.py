@@ -7,7 +7,7 @@ their own slot stays theirs. The unique constraint on ``replaces`` makes one ski
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from annotate.models import (
     Choice,
@@ -100,6 +100,33 @@ def ask_again(prompt: Prompt) -> int:
     return Slot.objects.filter(pk__in=opened, state=Slot.State.WITHDRAWN).update(state=Slot.State.OPEN)
 
 
+@transaction.atomic
+def ask_once_more(project: Project, subject: Comparison | Response | Lineup) -> str:
+    """Asks one more person what was skipped, because a reviewer wants it; or says why not.
+
+    "" when it is done, else ``over`` (a newer round has begun, or the prompt stands reported), ``nobody`` (every member
+    was asked) or ``waiting`` (somebody is asked already).
+    """
+    if _is_over(subject):
+        return "over"
+    name = {Comparison: "comparison", Response: "response", Lineup: "lineup"}[type(subject)]
+    slots = Slot.objects.filter(project=project, **{name: subject})
+    if slots.filter(state__in=Slot.ACTIVE).exists():
+        return "waiting"
+    asked = slots.filter(annotator__isnull=False)
+    if not Membership.objects.filter(project=project).exclude(user__in=asked.values("annotator")).exists():
+        return "nobody"
+    skipped = asked.filter(state=Slot.State.DONE).filter(~Exists(Slot.objects.filter(replaces=OuterRef("pk"))))
+    last = next((slot for slot in skipped.order_by("-id") if _skipped_in(slot.pk)), None)
+    if last is None:
+        return "waiting"
+    # Of two reviewers at once the unique constraint lets one through.
+    _slot, made = Slot.objects.get_or_create(
+        replaces=last, defaults={"project": project, "kind": last.kind, name: subject, "priority": last.priority}
+    )
+    return "" if made else "waiting"
+
+
 def _still_assigned(slot: Slot) -> dict[str, int | None]:
     """A group's item stays the group's while there is a member who was not asked; else, and a person's, everybody's."""
     if slot.only_for_group_id is None:
@@ -112,7 +139,11 @@ def _still_assigned(slot: Slot) -> dict[str, int | None]:
 
 
 def _still_skipped(slot: Slot) -> bool:
-    skipped = {"slot": slot.replaces_id, "superseded_at__isnull": True}
+    return _skipped_in(slot.replaces_id)
+
+
+def _skipped_in(slot_id: int | None) -> bool:
+    skipped = {"slot": slot_id, "superseded_at__isnull": True}
     return (
         Judgment.objects.filter(**skipped, choice=Choice.SKIP).exists()
         or Rating.objects.filter(**skipped, value=Thumb.SKIP).exists()

@@ -187,6 +187,7 @@ def _people_context(membership: Membership, form: InviteForm) -> dict[str, objec
         "membership": membership,
         "project": membership.project,
         "members": [(person, service.may_change(membership, person), quiz.get(person.pk)) for person in members],
+        "rankings": membership.project.asks_rankings or membership.project.rankings.exists(),
         "invites": open_invites(membership.project),
         "form": form,
     }

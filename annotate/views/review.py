@@ -17,9 +17,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for, site_owner
 from annotate.exports.csv_safety import formula_safe
-from annotate.forms.review import AuditFilterForm, ResolutionForm, RetractionForm, VerdictForm
-from annotate.models import AuditEntry, Comparison, Membership, Project, Prompt, Retraction, Role
+from annotate.forms.review import AuditFilterForm, OrderVerdictForm, ResolutionForm, RetractionForm, VerdictForm
+from annotate.models import AuditEntry, Comparison, Lineup, Membership, Project, Prompt, Retraction, Role
 from annotate.queries import review as queries
+from annotate.queries import unsettled
 from annotate.services import checks
 from annotate.services import review as service
 
@@ -38,16 +39,43 @@ def review(request: SignedInRequest, project_id: int) -> HttpResponse:
 def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]:
     waiting, passed = queries.disputed(membership.project), queries.passed_over(membership.project)
     first = waiting.first() or passed.first()
-    return {
+    context = {
         "membership": membership,
         "project": membership.project,
         "reported": queries.reported(membership.project),
         "waiting": waiting.count(),
         "passed": passed.count(),
         "dispute": queries.dispute_of(first) if first else None,
+        "skipped": first is not None and passed.filter(pk=first.pk).exists(),
         "verdicts": queries.verdicts(membership.project)[:MOST_VERDICTS],
         "form": form,
     }
+    return context | _unsettled_context(membership.project, alone=first is None)
+
+
+def _unsettled_context(project: Project, *, alone: bool) -> dict[str, Any]:
+    """Lineups and thumbs that wait; the first of them where no comparison is shown (``alone``)."""
+    disputed, skipped = unsettled.disputed_lineups(project), unsettled.skipped_lineups(project)
+    thumbs = unsettled.skipped_thumbs(project)
+    context: dict[str, Any] = {
+        "lineups": len(disputed),
+        "skipped_lineups": skipped.count(),
+        "thumbs": thumbs.count(),
+        "order_verdicts": unsettled.order_verdicts(project)[:MOST_VERDICTS],
+    }
+    if not alone:
+        return context
+    lineup = Lineup.objects.filter(pk=disputed[0]).first() if disputed else skipped.first()
+    if lineup is not None:
+        form = OrderVerdictForm(size=lineup.responses.count())
+        skipped_out = not disputed
+        return context | {
+            "lineup_dispute": unsettled.dispute_of_lineup(lineup),
+            "order_form": form,
+            "skipped": skipped_out,
+        }
+    answer = thumbs.first()
+    return context | ({"thumb": unsettled.skips_of(answer)} if answer is not None else {})
 
 
 @require_safe
@@ -151,8 +179,9 @@ def retract(request: SignedInRequest, project_id: int) -> HttpResponse:
         except ValueError as error:
             form.add_error(None, str(error))
         else:
-            counts = {"judgments": made.judgments + made.rankings, "ratings": made.ratings}
-            messages.success(request, _("Retracted: %(judgments)d judgments and %(ratings)d ratings.") % counts)
+            counts = {"judgments": made.judgments, "ratings": made.ratings, "rankings": made.rankings}
+            said = _("Retracted: %(judgments)d judgments, %(ratings)d ratings and %(rankings)d rankings.")
+            messages.success(request, said % counts)
             return redirect("annotate:retractions", project_id)
     return render(request, "annotate/retractions.html", _retraction_context(membership, form), status=422)
 

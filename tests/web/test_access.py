@@ -11,7 +11,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from annotate.models import AnnotatorGroup, Assignment, Membership, Project, PromptImport, Retraction, Role, User
 from annotate.services.people import create_invite
-from tests.cast import make_comparison, make_judgment, make_prompt
+from tests.cast import make_comparison, make_judgment, make_lineup, make_prompt
 from training.services.loops import ensure_loop
 from training.services.runs import start_run
 
@@ -44,6 +44,7 @@ PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
 POLICY = {"number": "policy"}
 COMPARISON = {"comparison_id": "comparison"}
+LINEUP = {"lineup_id": "lineup"}
 TABLE: dict[str, Page] = {
     "account_login": Page(FOR_ALL, FOR_ALL),
     "account_logout": Page(FOR_ALL, FOR_ALL),
@@ -132,6 +133,11 @@ TABLE: dict[str, Page] = {
     "annotate:adjudicate": Page(None, LEADS, COMPARISON),
     "annotate:withdraw_verdict": Page(None, LEADS, COMPARISON),
     "annotate:make_gold": Page(None, LEADS, COMPARISON),
+    "annotate:lineup": Page(LEADS, None, LINEUP),
+    "annotate:adjudicate_lineup": Page(None, LEADS, LINEUP),
+    "annotate:withdraw_order_verdict": Page(None, LEADS, LINEUP),
+    "annotate:close_thumb": Page(None, LEADS, {"response_id": "response"}),
+    "annotate:ask_again": Page(None, LEADS, {"kind": "pair", "subject_id": "comparison"}),
     "annotate:retractions": Page(LEADS, None),
     "annotate:retract": Page(None, LEADS),
     "annotate:reverse_retraction": Page(None, LEADS, {"retraction_id": "retraction"}),
@@ -203,6 +209,8 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
         "bob": bob.pk,
         "prompt": comparison.prompt_id,
         "comparison": comparison.pk,
+        "lineup": make_lineup(comparison.prompt).pk,
+        "response": comparison.first_id,
         "retraction": Retraction.objects.create(project=project, annotator=bob, reason="spam", created_by=lea).pk,
         "assignment": Assignment.objects.create(project=project, user=bob, to="bob", what="Pair", created_by=lea).pk,
         "group": AnnotatorGroup.objects.create(project=project, name="Night shift").pk,

@@ -1,0 +1,160 @@
+"""What waits for a reviewer besides comparisons: lineups ranked in opposite ways, and what nobody could answer.
+
+``review`` has the same questions about comparisons.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+
+from annotate.models import (
+    Closure,
+    Lineup,
+    OrderVerdict,
+    Project,
+    PromptReport,
+    Ranking,
+    Rating,
+    Response,
+    Slot,
+    Thumb,
+)
+from annotate.orders import label_between
+from annotate.queries import ranked
+
+_STANDING = {"superseded_at__isnull": True, "retracted_at__isnull": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A response of a lineup as a reviewer sees it: its number on the page, and itself."""
+
+    number: int
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One person's ranking as a reviewer sees it: by pseudonym, the ranks in order of the responses' ids."""
+
+    annotator: str
+    ranks: list[int]
+    rationale: str
+    tags: list[str]
+    skip_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineupDispute:
+    """A lineup with everyone's order, and the verdict that stands, if any, with its ranks."""
+
+    lineup: Lineup
+    places: list[Place]
+    orders: list[Order]
+    verdict: OrderVerdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedThumb:
+    """An answer that people skipped, with the skips."""
+
+    response: Response
+    skips: list[Rating]
+
+
+def disputed_lineups(project: Project) -> list[int]:
+    """The lineups without a verdict that two people order in opposite ways, in order of id.
+
+    Opposite: of every two answers that both tell apart, they turn at least as many round as they agree on (Kendall's
+    tau is 0 or less). Few orders of five answers are equal, so that any difference would fill the queue with what needs
+    no reviewer: the rule decides it pair by pair.
+    """
+    settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
+    several = (
+        Lineup.objects.filter(~Exists(settled), project=project)
+        .annotate(
+            said=Count(
+                "rankings",
+                filter=Q(
+                    rankings__value="ranked",
+                    rankings__superseded_at__isnull=True,
+                    rankings__retracted_at__isnull=True,
+                ),
+            )
+        )
+        .filter(said__gte=2)
+    )
+    rows = ranked.counting(project).filter(lineup__in=several.values("pk"), value="ranked").order_by("lineup_id")
+    orders: dict[int, list[dict[int, int]]] = {}
+    for lineup, shown, ranks in rows.values_list("lineup_id", "shown", "ranks").iterator(chunk_size=2000):
+        orders.setdefault(lineup, []).append(dict(zip(shown, ranks, strict=True)))
+    return [lineup for lineup, said in orders.items() if any(_opposite(*two) for two in combinations(said, 2))]
+
+
+def _opposite(left: dict[int, int], right: dict[int, int]) -> bool:
+    alike = turned = 0
+    for pair in combinations(sorted(left), 2):
+        labels = label_between(left, *pair), label_between(right, *pair)
+        if "tie" not in labels:
+            alike += labels[0] == labels[1]
+            turned += labels[0] != labels[1]
+    return turned > 0 and turned >= alike
+
+
+def skipped_lineups(project: Project) -> QuerySet[Lineup]:
+    """Lineups that were skipped, that nobody else is asked about, and that have no verdict; as ``passed_over``."""
+    skips = Ranking.objects.filter(project=project, value="skip", **_STANDING)
+    settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
+    waiting = Lineup.objects.filter(~Exists(settled), project=project, pk__in=_unanswered(skips).values("lineup"))
+    return waiting.filter(~Exists(_reported())).order_by("id")
+
+
+def skipped_thumbs(project: Project) -> QuerySet[Response]:
+    """Answers whose thumb was skipped, that nobody else is asked about, and that no reviewer closed."""
+    skips = Rating.objects.filter(project=project, value=Thumb.SKIP, **_STANDING)
+    closed = Closure.objects.filter(response=OuterRef("pk"))
+    waiting = Response.objects.filter(~Exists(closed), pk__in=_unanswered(skips).values("response"))
+    return waiting.filter(~Exists(_reported())).select_related("prompt").order_by("id")
+
+
+def _unanswered(skips: QuerySet) -> QuerySet:  # type: ignore[type-arg]  # of rankings or of ratings
+    """Those of the skips that put nothing back into the queue."""
+    return skips.filter(~Exists(Slot.objects.filter(replaces=OuterRef("slot"))))
+
+
+def _reported() -> QuerySet[PromptReport]:
+    """Reports that stand: what they are about waits for them, and is asked again when the prompt is kept."""
+    stands = Q(resolved_at__isnull=True) | Q(resolution=PromptReport.Resolution.WITHDRAWN)
+    return PromptReport.objects.filter(stands, prompt=OuterRef("prompt"))
+
+
+def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
+    """The lineup with what everyone said of it."""
+    responses = sorted(lineup.responses.all(), key=lambda response: response.pk)
+    rankings = Ranking.objects.filter(lineup=lineup, **_STANDING).select_related("annotator").order_by("id")
+    orders = [
+        Order(
+            annotator=ranking.annotator.pseudonym,
+            ranks=[ranks[response.pk] for response in responses] if ranks else [],
+            rationale=ranking.rationale,
+            tags=list(ranking.tags),
+            skip_reason=ranking.get_skip_reason_display() if ranking.skip_reason else "",
+        )
+        for ranking, ranks in ((entry, dict(zip(entry.shown, entry.ranks, strict=False))) for entry in rankings)
+    ]
+    verdict = lineup.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
+    places = [Place(number, response) for number, response in enumerate(responses, start=1)]
+    return LineupDispute(lineup, places, orders, verdict)
+
+
+def skips_of(response: Response) -> SkippedThumb:
+    """The answer with the skips that stand."""
+    skips = Rating.objects.filter(response=response, value=Thumb.SKIP, **_STANDING).select_related("annotator")
+    return SkippedThumb(response, list(skips.order_by("id")))
+
+
+def order_verdicts(project: Project) -> QuerySet[OrderVerdict]:
+    """The verdicts on lineups that stand, newest first."""
+    standing = OrderVerdict.objects.filter(lineup__project=project, superseded_at__isnull=True)
+    return standing.select_related("reviewer").order_by("-id")
