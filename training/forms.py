@@ -54,6 +54,8 @@ class RunForm(forms.Form):
         ),
     )
 
+    source = forms.ChoiceField(label=_("Learns from"), required=False)
+
     learning_rate = _decimal(
         _("Learning rate"),
         _("How far a step moves. LoRA DPO on real models: 5e-6 to 5e-5; KTO: 5e-7 to 5e-6; tiny models far more."),
@@ -154,7 +156,7 @@ class RunForm(forms.Form):
 
     IN_SIGHT = ("learning_rate", "beta", "epochs", "batch_size")
     SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
-        (_("Judgments"), ("aggregation",)),
+        (_("Judgments"), ("source", "aggregation")),
         (_("Loss and reference"), ("reference", "loss_type", "loss_weights", "label_smoothing")),
         (
             _("Variants of the loss"),
@@ -196,6 +198,9 @@ class RunForm(forms.Form):
         if (divergence := self.fields.get("f_divergence_type")) is not None:
             assert isinstance(divergence, forms.ChoiceField)  # noqa: S101  (as declared above)
             divergence.choices = [(name, told(about)) for name, about in DIVERGENCES.items()]
+        if (source := self.fields.get("source")) is not None:
+            assert isinstance(source, forms.ChoiceField)  # noqa: S101  (likewise)
+            source.choices = [(name, told(about)) for name, about in self.own.sources.items()]
         losses = [(name, f"{name}: {told(about)}") for name, about in self.own.losses.items()]
         if not self.own.sums_losses:
             self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=losses)

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
@@ -20,7 +21,6 @@ from annotate.orders import ALL, UNCHOSEN, OrderDecision, choose_pairs
 from annotate.records import JudgmentRecord, LineupRecord, Pair, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
 from training.engine.methods import METHODS
-from training.engine.methods.base import Data
 
 Kind = Literal["judgment", "rating", "ranking", "comparison", "lineup"]
 Row = dict[str, Any]
@@ -40,6 +40,7 @@ SKIP_REASONS: dict[str, Said] = {
     EXCLUDED: Said("excluded from training by a reviewer"),
     "no_messages": Said("the prompt is empty"),
     "needs_pairs": Said("a single rating: DPO learns from pairs"),
+    "other_source": Said("not of the kind that this run learns from"),
     "needs_singles": Said("a ranking: KTO learns from single answers"),
     UNCHOSEN: Said("another pair of the ranking was chosen"),
 }
@@ -164,17 +165,18 @@ def kto_rows(
     excluded: Collection[int] = (),
     excluded_rankings: Collection[int] = (),
     ranking_pairs: str = ALL,
+    source: str = "all",
 ) -> Rows:
     """Rows ``{id, messages, completion, label}``: one for each thumb, and two for each pair that was judged.
 
     A judged pair is taken apart into its preferred answer (label true) and the other one (label false). "Both bad" says
     something about single answers, so here it makes two rows with label false, where DPO can only skip it. An edited
     answer is one more good one (``j7e``). An order says which answer is better, not which is good: rankings make no
-    rows. Otherwise as ``dpo_rows``.
+    rows. ``source``: "ratings" or "judgments" leaves out the others. Otherwise as ``dpo_rows``.
     """
     made = Rows()
     for rating in ratings:
-        reason = _rating_skip(rating)
+        reason = "other_source" if source == "judgments" else _rating_skip(rating)
         if reason:
             made.items.append(Item("rating", rating.id, skip_reason=reason))
             continue
@@ -182,7 +184,7 @@ def kto_rows(
         made.rows.append(_single(row_id, rating.messages, rating.answer.text, label=rating.value == "up"))
         made.items.append(Item("rating", rating.id, (row_id,)))
     for record in judged:
-        reason = _nothing_to_learn(record, excluded)
+        reason = "other_source" if source == "ratings" else _nothing_to_learn(record, excluded)
         pairs = [] if reason else record.pairs
         undecided = "" if record.preferred is not None or record.choice == "both_bad" else record.choice
         reason = reason or undecided or Pair("judgment", record.a, record.b).flaw
@@ -271,8 +273,12 @@ def _rating_skip(rating: RatingRecord) -> str:
     return "" if rating.answer.text.strip() else "empty"
 
 
-# Who makes the rows, by what a method trains on (``training.engine.methods``).
-MAKERS: dict[Data, Callable[..., Rows]] = {"pairs": dpo_rows, "unpaired": kto_rows}
+def maker(method: str, source: str = "") -> Callable[..., Rows]:
+    """Who makes the rows for a method (``training.engine.methods``), and of which decisions where it has a choice."""
+    own = METHODS[method]
+    if own.data == "unpaired":
+        return partial(kto_rows, source=source or next(iter(own.sources)))
+    return dpo_rows
 
 
 # --- Is there enough to start? ----------------------------------------------------------------------------------------

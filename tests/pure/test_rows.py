@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from annotate.records import Answer, JudgmentRecord, RankingRecord, RatingRecord
-from training.rows import SKIP_REASONS, dpo_rows, kto_rows, rows_sha256, shortcoming
+from training.rows import SKIP_REASONS, dpo_rows, kto_rows, maker, rows_sha256, shortcoming
 
 WHEN = datetime(2026, 11, 21, tzinfo=UTC)
 ASK = [{"role": "user", "content": "Where is my parcel?"}]
@@ -209,3 +209,13 @@ def test_one_sided_thumbs_are_refused_with_what_to_do() -> None:
     assert "Rate some answers up" in shortcoming("kto", downs, min_rows=8)
     mixed = kto_rows([], [rating(pk, "up" if pk % 2 else "down") for pk in range(1, 9)])
     assert shortcoming("kto", mixed, min_rows=8) == ""
+
+
+def test_single_answers_come_from_thumbs_from_pairs_taken_apart_or_from_both() -> None:
+    judged, thumbs = [judgment()], [rating(), rating(6, "down")]
+    found = {source: kto_rows(judged, thumbs, source=source) for source in ("all", "ratings", "judgments")}
+    assert [len(made.rows) for made in found.values()] == [4, 2, 2]
+    assert found["ratings"].skipped == {"other_source": 1}
+    assert found["judgments"].skipped == {"other_source": 2}
+    assert maker("kto", "ratings")(judged, thumbs, ()).sha256 == found["ratings"].sha256
+    assert maker("kto")(judged, thumbs, ()).sha256 == found["all"].sha256

@@ -14,6 +14,7 @@ from tests.cast import make_comparison, make_judgment, make_prompt, make_rating,
 from training.models import Loop, Run
 from training.queries.stock import Stock, stock
 from training.services.loops import ensure_loop
+from training.services.snapshots import run_rows
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +72,7 @@ def test_the_command_line_starts_the_run_that_the_page_would(loop: Loop, bob: Us
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--set", "betta=1"], "NAME among loss_type"),
+        (["--set", "betta=1"], "NAME among source, loss_type"),
         (["--set", "beta"], "NAME=VALUE"),
         (["--set", "beta=-1"], "beta: must be a number above 0"),
         (["--set", "label_smoothing=0.1"], "no effect on sigmoid"),
@@ -83,3 +84,21 @@ def test_the_command_line_says_what_is_wrong(loop: Loop, arguments: list[str], w
         start(loop.project, *arguments)
     with pytest.raises(CommandError, match="does not exist"):
         call_command("train", "--project", "999", stdout=StringIO())
+
+
+def test_kto_says_the_balance_before_and_after_its_weights(client: Client, alice: User, loop: Loop, bob: User) -> None:
+    judge(loop.project, bob, "AAAb")
+    client.force_login(alice)
+    page = client.get(reverse("training:start", args=[loop.project.pk]), {"method": "kto"}).content.decode()
+    assert "3 good and 5 bad answers, a ratio of 0.60. Weights of 1.92 and 1.00 make it 1.15" in page
+    assert 'name="source"' in page
+
+
+def test_a_run_may_learn_from_one_kind_of_decision_only(loop: Loop, bob: User) -> None:
+    judge(loop.project, bob, "A" * 4)
+    for number in range(8):
+        make_rating(make_response(make_prompt(loop.project)), bob, "up" if number % 2 else "down")
+    run = start(loop.project, "--method", "kto", "--set", "source=ratings", "--set", "loss_type=apo_zero_unpaired")
+    assert run.spec["source"] == "ratings"
+    assert sorted(row["id"][0] for row in run_rows(run).rows) == ["r"] * 8
+    assert run.snapshot.items.filter(reason="other_source").count() == 4

@@ -140,6 +140,7 @@ class TrainSpec(Spec):
     revision: str = ""  # pinned commit or tag of a hub id
     start_adapter: str = ""  # adapter folder to continue; "" = a fresh LoRA
     reference: str = "base"  # what the policy is held close to: "base", or "previous" = the start adapter, frozen
+    source: str = ""  # of which decisions the rows were made, "" = the method's first; for whoever makes the rows
     loss_type: tuple[str, ...] = ()  # () = the method's own: ("sigmoid",) or ("kto",); several are summed
     loss_weights: tuple[float, ...] = ()  # one per loss; () = all 1
     beta: float = 0.1  # strength of the pull to the reference; larger = closer
@@ -178,6 +179,8 @@ class TrainSpec(Spec):
         own = METHODS.get(self.method) if isinstance(self.method, str) else None
         if self.loss_type == () and own is not None:
             object.__setattr__(self, "loss_type", tuple(own.losses)[:1])
+        if self.source == "" and own is not None and own.sources:
+            object.__setattr__(self, "source", next(iter(own.sources)))
         checks = Checks(self)
         checks.choice("method", tuple(METHODS))
         checks.text("model", required=True)
@@ -210,6 +213,8 @@ class TrainSpec(Spec):
         checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:
             own.check(self, checks)
+            if own.sources:
+                checks.choice("source", tuple(own.sources))
             self._check_foreign(checks, own)
         if isinstance(self.target_modules, str) and "lm_head" in self.target_modules:
             checks.add("target_modules", Said("must not contain lm_head: TRL computes log-probabilities past it"))

@@ -8,6 +8,7 @@ from annotate.models import Judgment, Project, Prompt, Ranking, Rating
 from annotate.said import Said, counted
 from training.engine.methods import METHODS
 from training.engine.methods.base import Method
+from training.engine.methods.kto import balance, kto_weights
 
 CURRENT = Q(superseded_at__isnull=True, retracted_at__isnull=True)
 
@@ -78,12 +79,17 @@ class Offer:
     method: Method
     there_is: Said
     fits: bool
+    # What the method would make of it; empty where that needs no saying.
+    note: str = ""
 
 
 def offers(project: Project) -> list[Offer]:
     """Every method with what the project has for it."""
     found = stock(project)
-    return [Offer(method, _there_is(method, found), _fits(method, found)) for method in METHODS.values()]
+    return [
+        Offer(method, _there_is(method, found), _fits(method, found), _note(method, found))
+        for method in METHODS.values()
+    ]
 
 
 def _there_is(method: Method, found: Stock) -> Said:
@@ -94,3 +100,9 @@ def _there_is(method: Method, found: Stock) -> Said:
 
 def _fits(method: Method, found: Stock) -> bool:
     return bool(found.good and found.bad) if method.data == "unpaired" else found.pairs > 0
+
+
+def _note(method: Method, found: Stock) -> str:
+    if method.data != "unpaired" or not _fits(method, found):
+        return ""
+    return balance(found.good, found.bad, *kto_weights(None, None, found.good, found.bad))

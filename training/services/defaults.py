@@ -10,6 +10,7 @@ from training.paths import adapter_folder, is_starter
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
 KNOBS = (
+    "source",
     "loss_type",
     "loss_weights",
     "beta",

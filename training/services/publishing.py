@@ -19,7 +19,7 @@ from training.models import Job, Policy, Run, RunEvent
 from training.paths import policy_folder
 from training.services.leases import Lease, finish
 from training.services.runs import brief, move
-from training.services.snapshots import SnapshotChangedError, frozen_rows, settle, settle_refused
+from training.services.snapshots import SnapshotChangedError, run_rows, settle, settle_refused
 from training.services.text import storable
 
 
@@ -30,7 +30,7 @@ def write_train_dir(run: Run, folder: Path, *, resume_from: Sequence[Path]) -> N
         here |= {"reference_cache": str(settings.CACHE_DIR / "reference")}
         here |= {"reference_cache_mb": settings.REFERENCE_CACHE_MB}
     spec = TrainSpec.from_json(run.spec | here)
-    rundir.write_run_dir(folder, spec, frozen_rows(run.snapshot, run.method).rows)
+    rundir.write_run_dir(folder, spec, run_rows(run).rows)
 
 
 def relay(run: Run, events: Sequence[Mapping[str, Any]], *, attempt: int, stage: str) -> None:
@@ -69,7 +69,7 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
     try:
         manifest = rundir.verify_manifest(incoming, digest)
         _sync(incoming)
-        made = frozen_rows(run.snapshot, run.method)
+        made = run_rows(run)
         with transaction.atomic():
             finish(lease, state=Job.State.DONE)
             number = 1 + (run.project.policies.aggregate(Max("number"))["number__max"] or 0)
@@ -112,7 +112,7 @@ def _put_in_place(incoming: Path, target: Path) -> None:
 def record_skips(run: Run, result: Mapping[str, Any]) -> None:
     """Which rows the engine refused may be why the run failed: the page shows it."""
     try:
-        made = frozen_rows(run.snapshot, run.method)
+        made = run_rows(run)
     except SnapshotChangedError:
         return
     settle_refused(snapshot=run.snapshot, made=made, skipped=result.get("skipped", []))

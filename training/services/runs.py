@@ -75,6 +75,7 @@ def start_run(
     selection = select_rows(
         project=loop.project,
         method=method,
+        source=spec.source,
         parent=parent,
         replay_percent=loop.replay_percent,
         min_rows=spec.min_rows,

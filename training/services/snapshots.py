@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,9 +20,8 @@ from annotate.queries.aggregated import (
 from annotate.queries.records import judgment_records, ranking_records, rating_records
 from annotate.records import JudgmentRecord, LineupRecord, PairRecord, RankingRecord
 from annotate.said import Said
-from training.engine.methods import METHODS
-from training.models import Outcome, Policy, Snapshot, SnapshotComparison, SnapshotItem, SnapshotLineup
-from training.rows import MAKERS, SKIP_REASONS, Item, Rows, shortcoming
+from training.models import Outcome, Policy, Run, Snapshot, SnapshotComparison, SnapshotItem, SnapshotLineup
+from training.rows import SKIP_REASONS, Item, Rows, maker, shortcoming
 
 BATCH = 500
 
@@ -50,6 +49,7 @@ def select_rows(
     rng: random.Random,
     aggregation: str = Aggregation.SINGLE,
     ranking_pairs: str = RankingPairs.ALL,
+    source: str = "",
 ) -> Selection:
     """The decisions that ``parent`` has not learnt from, and for every hundred of them ``replay_percent`` that it has.
 
@@ -61,7 +61,7 @@ def select_rows(
     judgment or a ranking was added to it, or when a verdict changed what it says.
     """
     learnt = _learnt(parent, method)
-    everything = _build(project, method, aggregation, ranking_pairs)
+    everything = _build(project, maker(method, source), aggregation, ranking_pairs)
     fresh = [item for item in everything.items if learnt.lacks(item)]
     new = {(item.kind, item.id) for item in fresh}
     old = [item for item in everything.items if (item.kind, item.id) not in new and learnt.has(item)]
@@ -73,7 +73,7 @@ def select_rows(
     return Selection(made, "new", len(replayed), aggregation, ranking_pairs)
 
 
-def _build(project: Project, method: str, aggregation: str, ranking_pairs: str) -> Rows:
+def _build(project: Project, made_by: Callable[..., Rows], aggregation: str, ranking_pairs: str) -> Rows:
     """Rows of the project's current decisions."""
     judged: Iterable[JudgmentRecord | PairRecord]
     rankings: Iterable[RankingRecord | LineupRecord]
@@ -81,7 +81,7 @@ def _build(project: Project, method: str, aggregation: str, ranking_pairs: str) 
         judged, rankings = judgment_records(project), ranking_records(project)
     else:
         judged, rankings = pair_records(project, rule=aggregation), lineup_records(project, rule=aggregation)
-    return MAKERS[METHODS[method].data](
+    return made_by(
         judged,
         rating_records(project),
         rankings,
@@ -277,7 +277,7 @@ class SnapshotChangedError(Exception):
     """The rows that a snapshot stands for are not the ones that were frozen."""
 
 
-def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
+def frozen_rows(snapshot: Snapshot, method: str, source: str = "") -> Rows:
     """The snapshot's rows again, byte for byte. Raises ``SnapshotChangedError`` when the hash differs.
 
     Decisions are never overwritten, so only a hand in the database can change them. An edit since the freeze supersedes
@@ -297,7 +297,7 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
         judged = decided_records(project, _frozen_decisions(snapshot))
         rankings = decided_lineups(project, _frozen_orders(snapshot))
     excluded = [(judgment, ranking) for judgment, _, ranking, reason in items if reason == EXCLUDED]
-    made = MAKERS[METHODS[method].data](
+    made = maker(method, source)(
         judged,
         rating_records(project, rating_ids=ratings, include_inactive=True),
         rankings,
@@ -313,6 +313,11 @@ def frozen_rows(snapshot: Snapshot, method: str) -> Rows:
             )
         )
     return made
+
+
+def run_rows(run: Run) -> Rows:
+    """The rows that the run's plan was made of. Raises ``SnapshotChangedError``."""
+    return frozen_rows(run.snapshot, run.method, str(run.spec.get("source", "")))
 
 
 def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:

@@ -38,6 +38,7 @@ class Method(ABC):
     about: ClassVar[Said]  # what it learns from, in a few words beside the title
     label: ClassVar[Said]  # title and about in one line, for lists
     data: ClassVar[Data]  # the rows it trains on
+    sources: ClassVar[Mapping[str, Said]] = {}  # which decisions its rows are made of, where that can be chosen
     losses: ClassVar[Mapping[str, Said]]  # the losses it offers, the usual one first; one line each for the form
     knobs: ClassVar[frozenset[str]]  # fields of TrainSpec that only some methods have, and this one has
     expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B

@@ -29,11 +29,16 @@ class _Kto(Method):
     about = Said("from thumbs, and pairs taken apart")
     label = Said("KTO: learn from thumbs, or from pairs taken apart")
     data = "unpaired"
+    sources = {  # noqa: RUF012  # a constant
+        "all": Said("thumbs, and judged pairs taken apart"),
+        "ratings": Said("thumbs only"),
+        "judgments": Said("judged pairs taken apart only"),
+    }
     losses = {  # noqa: RUF012  # a constant
         "kto": Said("KTO (2402.01306): thumbs up and down, against a moving KL baseline"),
         "apo_zero_unpaired": Said("APO-zero (2408.06266) for single answers: no KL baseline"),
     }
-    knobs = frozenset({"reference", "beta", "loss_type", "desirable_weight", "undesirable_weight"})
+    knobs = frozenset({"source", "reference", "beta", "loss_type", "desirable_weight", "undesirable_weight"})
     # KTO's authors train at 5e-7 to 5e-6, and want at least 4 rows a step for the KL baseline; more are better.
     expert = {  # noqa: RUF012
         "learning_rate": 5e-6,
@@ -105,8 +110,10 @@ class _Kto(Method):
         from trl import KTOConfig, KTOTrainer
 
         up = sum(bool(row.trl["label"]) for row in rows)
-        desirable, undesirable = kto_weights(spec, up, len(rows) - up)
-        job.metrics |= {"desirable": up, "undesirable": len(rows) - up}
+        down = len(rows) - up
+        desirable, undesirable = kto_weights(spec.desirable_weight, spec.undesirable_weight, up, down)
+        job.events.phase("balance", balance(up, down, desirable, undesirable))
+        job.metrics |= {"desirable": up, "undesirable": down}
         job.metrics |= {"desirable_weight": round(desirable, 4), "undesirable_weight": round(undesirable, 4)}
         config = KTOConfig(
             beta=spec.beta,
@@ -119,9 +126,11 @@ class _Kto(Method):
         return KTOTrainer(args=config, **parts.trainer)
 
 
-def kto_weights(spec: "TrainSpec", up: int, down: int) -> tuple[float, float]:
-    """(desirable, undesirable) weights: as given, else so that the classes balance by changing one of them."""
-    desirable, undesirable = spec.desirable_weight, spec.undesirable_weight
+def kto_weights(desirable: float | None, undesirable: float | None, up: int, down: int) -> tuple[float, float]:
+    """(desirable, undesirable) weights: as given, else so that the classes balance by changing one of them.
+
+    ``up`` and ``down`` are the rows of either kind, neither 0.
+    """
     if desirable is None and undesirable is None:
         if up == down:
             return 1.0, 1.0
@@ -129,6 +138,20 @@ def kto_weights(spec: "TrainSpec", up: int, down: int) -> tuple[float, float]:
     if desirable is None:
         return BALANCE * down * (undesirable or 1.0) / up, undesirable or 1.0
     return desirable, up * desirable / (BALANCE * down) if undesirable is None else undesirable
+
+
+def balance(up: int, down: int, desirable: float, undesirable: float) -> Said:
+    """The ratio of good to bad rows before and after the weights."""
+    return Said(
+        "%(up)s good and %(down)s bad answers, a ratio of %(before)s. Weights of %(good)s and %(bad)s make it "
+        "%(after)s (1 to 1.33 is recommended).",
+        up=up,
+        down=down,
+        before=f"{up / down:.2f}",
+        good=f"{desirable:.2f}",
+        bad=f"{undesirable:.2f}",
+        after=f"{desirable * up / (undesirable * down):.2f}",
+    )
 
 
 def kto_batch_size(batch_size: int, rows: int) -> int:
