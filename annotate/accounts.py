@@ -28,6 +28,7 @@ from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Invite, User
 from annotate.queries.accounts import needs_factor
+from annotate.sealing import seal, unseal
 from annotate.services.audit import record_deed
 from annotate.services.people import InviteGoneError, accept_invite, open_invite
 
@@ -50,6 +51,12 @@ class SecondFactor(DefaultMFAAdapter):  # type: ignore[misc]  # As above.
         "cannot_delete_authenticator": _("Your role needs a second factor here: it stays on."),
         "incorrect_code": _("That code is wrong, or was used already."),
     }
+
+    def encrypt(self, text: str) -> str:
+        return seal(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return unseal(encrypted_text)
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         return not (settings.REQUIRE_MFA and needs_factor(authenticator.user))

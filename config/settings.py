@@ -125,6 +125,9 @@ if len(SECRET_KEY) < 50:
         "PAIRLOOP_SECRET_KEY is too short: give at least 50 random characters, or leave it unset."
     )
 
+# Keys of before: what they signed or sealed still counts, and nothing new is signed with them.
+SECRET_KEY_FALLBACKS = _names("PAIRLOOP_OLD_SECRET_KEYS", [])
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

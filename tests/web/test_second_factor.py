@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
+from allauth.mfa.models import Authenticator
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from annotate.models import AuditEntry, Project, User
+from annotate.sealing import unseal
 from tests.authenticator import code
 from tests.cast import PASSWORD
 from tests.web.test_security import inline
@@ -160,3 +164,40 @@ def test_the_picture_of_a_key_is_only_for_who_sets_it_up(client: Client, bob: Us
     assert client.get(reverse("mfa_qr")).status_code == 302
     client.force_login(bob)
     assert client.get(reverse("mfa_qr")).status_code == 404
+
+
+def test_keys_lie_encrypted_and_outlive_a_changed_secret_key(
+    client: Client, bob: User, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret, codes = set_up(client, bob)
+
+    def stored() -> str:
+        return str(list(Authenticator.objects.order_by("pk").values_list("data", flat=True)))
+
+    def opens(given: str) -> bool:
+        client.logout()
+        return client.post(sign_in(client, bob), {"code": given}).status_code == 302
+
+    assert secret not in stored()
+    assert not set(codes) & set(re.findall(r"\d{8}", stored()))
+    old = settings.SECRET_KEY
+    settings.SECRET_KEY = "another key, and this one too is long enough to be a key, is it not?"
+    assert not opens(codes[1])  # Sealed under a key that nobody has named: every code is wrong, and no error.
+    with pytest.raises(CommandError, match="2 could not be opened"):
+        call_command("reseal_second_factors")
+    settings.SECRET_KEY_FALLBACKS = [old]
+    assert opens(codes[1])
+    call_command("reseal_second_factors")
+    settings.SECRET_KEY_FALLBACKS = []
+    assert opens(codes[2])
+    assert opens(code(secret, ahead=1))
+
+
+def test_a_key_from_before_encryption_still_counts_and_is_sealed(client: Client, bob: User) -> None:
+    plain = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    factor = Authenticator.objects.create(user=bob, type=Authenticator.Type.TOTP, data={"secret": plain})
+    assert client.post(sign_in(client, bob), {"code": code(plain)}).status_code == 302
+    call_command("reseal_second_factors")
+    factor.refresh_from_db()
+    assert plain not in str(factor.data)
+    assert unseal(factor.data["secret"]) == plain
