@@ -88,18 +88,13 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
     about = _checkpoint_about(spec, usable)
     root = job.path / checkpoints.FOLDER
-    found = checkpoints.newest_verified(
-        [Path(item) for item in spec.resume_from] + [root], about=about, warn=job.events.warning
-    )
+    found = _where_to_resume(job, [*map(Path, spec.resume_from), root], about)
     trainer.remove_callback(PrinterCallback)
     watch = Watch(job, root, about, spec.save_total_limit)
     trainer.add_callback(watch.callback())
-    if found is not None:
-        job.events.phase("resume", Said("Resuming from step %(step)s", step=found[0]))
-        job.about["resumed_from_step"] = found[0]
     job.events.phase("train", Said("Training on %(n)s rows", n=len(usable)))
     job.stop_only_between_steps()
-    trainer.train(resume_from_checkpoint=str(found[1]) if found else None)
+    trainer.train(resume_from_checkpoint=str(found) if found else None)
     shutil.rmtree(job.path / WORK, ignore_errors=True)
     if job.stop_asked:
         raise Cancelled
@@ -107,6 +102,18 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable, watch.ended_early))
     job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
     return _closing(job, rows=len(usable), steps=int(trainer.state.global_step), ended_early=watch.ended_early)
+
+
+def _where_to_resume(job: Job, places: Sequence[Path], about: Mapping[str, Any]) -> Path | None:
+    """The newest checkpoint that can be trusted, or None for a start from the beginning."""
+    shutil.rmtree(job.path / WORK, ignore_errors=True)  # what a killed process left half-written
+    found = checkpoints.newest_verified(places, about=about, warn=job.events.warning)
+    if found is None:
+        return None
+    step, folder = found
+    job.events.phase("resume", Said("Resuming from step %(step)s", step=step))
+    job.about["resumed_from_step"] = step
+    return folder
 
 
 def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Said:
