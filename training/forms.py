@@ -202,6 +202,8 @@ class RunForm(forms.Form):
             assert isinstance(source, forms.ChoiceField)  # noqa: S101  (likewise)
             source.choices = [(name, told(about)) for name, about in self.own.sources.items()]
         losses = [(name, f"{name}: {told(about)}") for name, about in self.own.losses.items()]
+        if "loss_type" not in self.fields:
+            return
         if not self.own.sums_losses:
             self.fields["loss_type"] = forms.ChoiceField(label=_("Loss"), choices=losses)
             self.initial["loss_type"] = settings["loss_type"][0]
@@ -231,7 +233,7 @@ class RunForm(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if name not in ("method", "aggregation")}
 
     def in_sight(self) -> list[BoundField]:
-        return [self[name] for name in self.IN_SIGHT]
+        return [self[name] for name in self.IN_SIGHT if name in self.fields]
 
     def sections(self) -> Iterator[tuple["_StrPromise", list[BoundField]]]:
         """The knobs behind the summary, by subject."""

@@ -149,8 +149,11 @@ class Policy(models.Model):
     # The base it stands on, copied so that a changed project setting cannot change what this policy is.
     base_model = models.CharField(max_length=300)
     base_revision = models.CharField(max_length=80, blank=True)
-    # Folder of the adapter below the data folder; empty for the base.
+    # Folder of its own weights below the data folder: an adapter, or a whole model. Empty for the base.
     adapter_path = models.CharField(max_length=300, blank=True)
+    # Folder below the data folder of the whole model that it stands on, or is, where SFT made one; empty: base_model.
+    # "Without the adapter" is that model, so it is what later policies are held close to.
+    model_path = models.CharField(max_length=300, blank=True)
     manifest = models.JSONField(default=dict, blank=True)
     manifest_sha256 = models.CharField(max_length=64, blank=True)
     # What scoring found (see docs/reference/metrics.md), and whether the guards let it be sampled from.
@@ -172,6 +175,11 @@ class Policy(models.Model):
 
     def __str__(self) -> str:
         return gettext("base") if self.number == 0 else gettext("policy %(number)s") % {"number": self.number}
+
+    @property
+    def whole(self) -> bool:
+        """Are its own weights a whole model, and not an adapter?"""
+        return bool(self.adapter_path) and self.adapter_path == self.model_path
 
 
 class Snapshot(models.Model):

@@ -43,9 +43,21 @@ def policy_folder(project_id: int, number: int) -> Path:
     return Path(settings.POLICIES_DIR) / str(project_id) / str(number)
 
 
+def weights_folder(policy: Policy) -> Path:
+    """The policy's own weights, an adapter or a whole model. Not for the base, which has none."""
+    return Path(settings.HOME) / policy.adapter_path
+
+
 def adapter_folder(policy: Policy) -> str:
-    """The adapter as the engine wants it: a folder, or empty for the base."""
-    return str(Path(settings.HOME) / policy.adapter_path) if policy.adapter_path else ""
+    """The adapter as the engine wants it: a folder, or empty for the base and for a whole model."""
+    return str(weights_folder(policy)) if policy.adapter_path and not policy.whole else ""
+
+
+def model_of(policy: Policy) -> tuple[str, str]:
+    """The model without any adapter, as the engine wants it: a folder or hub id, and its revision."""
+    if policy.model_path:
+        return str(Path(settings.HOME) / policy.model_path), ""
+    return policy.base_model, policy.base_revision
 
 
 def drop_working_files(job: Job, *, keep_checkpoints: bool = False) -> None:
@@ -53,7 +65,7 @@ def drop_working_files(job: Job, *, keep_checkpoints: bool = False) -> None:
 
     Spec, rows, events, logs and result stay, so that what was done can be looked up and done again by hand.
     """
-    _drop(job, ("adapter", "work") if keep_checkpoints else ("adapter", "work", CHECKPOINTS))
+    _drop(job, ("adapter", "model", "work") if keep_checkpoints else ("adapter", "model", "work", CHECKPOINTS))
 
 
 def drop_checkpoints(job: Job) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from annotate.aggregation import EXCLUDED, UNDECIDED, Decision
 from annotate.orders import ALL, UNCHOSEN, OrderDecision, choose_pairs
-from annotate.records import JudgmentRecord, LineupRecord, Pair, PairRecord, RankingRecord, RatingRecord
+from annotate.records import Answer, JudgmentRecord, LineupRecord, Pair, PairRecord, RankingRecord, RatingRecord
 from annotate.said import Said
 from training.engine.methods import METHODS
 
@@ -41,7 +41,9 @@ SKIP_REASONS: dict[str, Said] = {
     "no_messages": Said("the prompt is empty"),
     "needs_pairs": Said("a single rating: DPO learns from pairs"),
     "other_source": Said("not of the kind that this run learns from"),
-    "needs_singles": Said("a ranking: KTO learns from single answers"),
+    "no_demonstration": Said("no answer to imitate: nobody improved it"),
+    "rated_down": Said("rated down"),
+    "needs_singles": Said("a ranking says which answer is better, not which is good"),
     UNCHOSEN: Said("another pair of the ranking was chosen"),
 }
 
@@ -211,6 +213,54 @@ def _no_single(ranking: RankingRecord | LineupRecord) -> Item:
     return Item("lineup", ranking.id, skip_reason="needs_singles", order=ranking.decision, fates=fates)
 
 
+def sft_rows(
+    judged: Iterable[JudgmentRecord | PairRecord],
+    ratings: Iterable[RatingRecord] = (),
+    rankings: Iterable[RankingRecord | LineupRecord] = (),
+    *,
+    excluded: Collection[int] = (),
+    excluded_rankings: Collection[int] = (),
+    ranking_pairs: str = ALL,
+    source: str = "demonstrations",
+) -> Rows:
+    """Rows ``{id, messages, completion}``, one for each answer (``a12``) that is worth imitating.
+
+    ``source`` "demonstrations": what people wrote as an edit of the answer they preferred. "chosen": that, the
+    preferred answers that nobody edited, and those rated up. An answer that several decisions speak for is one row, and
+    each of them is an item with that row. Otherwise as ``kto_rows``.
+    """
+    made = Rows()
+    seen: set[str] = set()
+    every = source == "chosen"
+
+    def add(messages: list[dict[str, str]], answer: Answer) -> str:
+        row_id = f"a{answer.id}"
+        if row_id not in seen:
+            seen.add(row_id)
+            made.rows.append({"id": row_id, "messages": messages, "completion": answer.text})
+        return row_id
+
+    for record in judged:
+        reason = _nothing_to_learn(record, excluded)
+        better = [] if reason else [pair.better for pair in record.pairs if pair.source == "edit"]
+        if not better and not reason and every and record.preferred is not None:
+            better = [record.preferred]
+        if not better and not reason:
+            reason = "no_demonstration" if record.preferred is not None else record.choice
+        ids = [add(record.messages, answer) for answer in better if answer.text.strip()]
+        made.items.append(_item(record, *ids, skip_reason="" if ids else reason or "empty"))
+    for rating in ratings:
+        reason = _rating_skip(rating) if every else "no_demonstration"
+        if not reason and rating.value != "up":
+            reason = "rated_down"
+        ids = [] if reason else [add(rating.messages, rating.answer)]
+        made.items.append(Item("rating", rating.id, tuple(ids), skip_reason=reason))
+    made.items.extend(_no_single(ranking) for ranking in rankings)
+    # By answer: which decision spoke for it first must not matter when fewer of them are looked at again.
+    made.rows.sort(key=lambda row: int(row["id"][1:]))
+    return made
+
+
 def _single(row_id: str, messages: list[dict[str, str]], text: str, *, label: bool) -> Row:
     return {"id": row_id, "messages": messages, "completion": text, "label": label}
 
@@ -278,6 +328,8 @@ def maker(method: str, source: str = "") -> Callable[..., Rows]:
     own = METHODS[method]
     if own.data == "unpaired":
         return partial(kto_rows, source=source or next(iter(own.sources)))
+    if own.data == "demonstrations":
+        return partial(sft_rows, source=source or next(iter(own.sources)))
     return dpo_rows
 
 

@@ -219,3 +219,17 @@ def test_single_answers_come_from_thumbs_from_pairs_taken_apart_or_from_both() -
     assert found["judgments"].skipped == {"other_source": 2}
     assert maker("kto", "ratings")(judged, thumbs, ()).sha256 == found["ratings"].sha256
     assert maker("kto")(judged, thumbs, ()).sha256 == found["all"].sha256
+
+
+def test_an_answer_worth_imitating_is_one_row_however_many_speak_for_it() -> None:
+    judged = [judgment(7), judgment(8, edited=OWN), judgment(9, choice="tie")]
+    thumbs = [rating(5, answer=CURT), rating(6, "down")]
+    improved = maker("sft")(judged, thumbs, ())
+    assert [(row["id"], row["completion"]) for row in improved.rows] == [(f"a{OWN.id}", OWN.text)]
+    assert improved.skipped == {"no_demonstration": 3, "tie": 1}
+    every = maker("sft", "chosen")([*judged, judgment(10)], thumbs, [ranking()])
+    assert [row["id"] for row in every.rows] == sorted({f"a{KIND.id}", f"a{CURT.id}", f"a{OWN.id}"})
+    assert [item.row_ids for item in every.items if item.id in (7, 10)] == [(f"a{KIND.id}",)] * 2
+    assert every.skipped == {"tie": 1, "rated_down": 1, "needs_singles": 1}
+    # The same row, wherever the first decision for it stands: a snapshot holds some of them only.
+    assert maker("sft", "chosen")([judgment(10)], thumbs, ()).rows[0] == every.rows[0]

@@ -6,6 +6,7 @@ every row is either used or skipped with a reason, so that used + skipped is alw
 Rows, by what a method trains on (`Method.data`):
 
 - pairs: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
+- demonstrations: `{"id", "messages": [...], "completion": str}`
 - unpaired: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
 """
 
@@ -122,6 +123,17 @@ def single_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingR
     if len(prompt_ids) >= max_length:
         raise RowProblem(PROMPT_TOO_LONG)
     trl = {"prompt": chat.escape_messages(messages), "completion": [_assistant(chat, answer)], "label": label}
+    return TrainingRow(row["id"], trl, prompt_ids, [answer_ids])
+
+
+def demonstration_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    """A row of "demonstrations". Raises `RowProblem`."""
+    messages = check_messages(row.get("messages"))
+    (answer,) = _answers(row, ("completion",))
+    prompt_ids, [answer_ids] = chat.split(messages, [answer])
+    if len(prompt_ids) >= max_length:
+        raise RowProblem(PROMPT_TOO_LONG)
+    trl = {"prompt": chat.escape_messages(messages), "completion": [_assistant(chat, answer)]}
     return TrainingRow(row["id"], trl, prompt_ids, [answer_ids])
 
 

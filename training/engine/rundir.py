@@ -6,6 +6,7 @@
     finish         train only: an empty file that asks to end after this step and publish what has been learnt
     events.jsonl   grows while the engine works: {"seq", "at", "kind", ...}
     adapter/       train only: adapter_model.safetensors, adapter_config.json, manifest.json
+    model/         instead of it, where what was learned is merged: a whole model with its tokenizer, manifest.json
     result.json    last of all. A reader who sees it may trust the rest
 
 Whole files appear by "write aside, fsync, rename", so a reader never sees half of one. `events.jsonl` is the one

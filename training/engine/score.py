@@ -52,7 +52,8 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     policy: Any = load_base(spec.policy, device)
     if spec.policy.adapter:
         policy = add_adapter(policy, spec.policy.adapter, trainable=False).eval()
-    scorer = _Scorer(job, spec, chat, policy, has_adapter=bool(spec.policy.adapter))
+    base = load_base(ModelRef(spec.base, spec.base_revision), device) if spec.base else None
+    scorer = _Scorer(job, spec, chat, policy, base, has_adapter=bool(spec.policy.adapter))
 
     job.events.phase("pairs", Said("Comparing with %(n)s held-out judgments", n=len(pairs)))
     scorer.held_out(pairs)
@@ -87,11 +88,12 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     if not spec.previous and spec.policy.adapter:
         with policy.disable_adapter():
             before = fresh(policy, "previous", prompts, spec.temperature, spec.top_p)
-    elif spec.previous == spec.policy.adapter:
+    elif base is None and spec.previous == spec.policy.adapter:
         before = answers
     else:
         job.raise_if_stopped()
-        base = load_base(ModelRef(spec.policy.model, spec.policy.revision), device)
+        if base is None:
+            base = load_base(ModelRef(spec.policy.model, spec.policy.revision), device)
         before = fresh(
             add_adapter(base, spec.previous, trainable=False).eval() if spec.previous else base,
             "previous",
@@ -120,17 +122,18 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 class _Scorer:
     """The measurements; each fills its metrics, or explains why there are none."""
 
-    def __init__(self, job: Job, spec: ScoreSpec, chat: Chat, policy: Any, *, has_adapter: bool) -> None:
-        self.job, self.spec, self.chat, self.policy, self.has_adapter = job, spec, chat, policy, has_adapter
+    def __init__(self, job: Job, spec: ScoreSpec, chat: Chat, policy: Any, base: Any, *, has_adapter: bool) -> None:
+        self.job, self.spec, self.chat, self.policy, self.base = job, spec, chat, policy, base
+        self.has_adapter = has_adapter
 
     def _logprobs(self, sequences: Sequence[tuple[list[int], list[int]]]) -> tuple[list[float], list[float]]:
         """Summed log-probabilities of each answer under (policy, base)."""
         from training.engine.logprobs import token_logprobs
 
-        def under_present_adapter() -> list[float]:
+        def under(model: Any) -> list[float]:
             pad = int(self.chat.tokenizer.pad_token_id)
             found = token_logprobs(
-                self.policy,
+                model,
                 sequences,
                 pad_token_id=pad,
                 batch_size=self.spec.batch_size,
@@ -138,11 +141,13 @@ class _Scorer:
             )
             return [float(logps.double().sum()) for logps in found]
 
-        policy = under_present_adapter()
+        policy = under(self.policy)
+        if self.base is not None:
+            return policy, under(self.base)
         if not self.has_adapter:
             return policy, policy
         with self.policy.disable_adapter():
-            return policy, under_present_adapter()
+            return policy, under(self.policy)
 
     def held_out(self, pairs: Sequence[Pair]) -> None:
         """Implicit reward r(y) = beta (log pi(y|x) - log pi_0(y|x)), base as pi_0; a win is r(chosen) > r(rejected)."""
@@ -165,7 +170,7 @@ class _Scorer:
         margins = [float(line["margin"]) for line in lines]
         wins, ties = sum(margin > 0 for margin in margins), sum(margin == 0 for margin in margins)
         metrics: dict[str, Any] = {"heldout_n": n, "heldout_wins": wins, "heldout_ties": ties}
-        if n and self.has_adapter:
+        if n and (self.has_adapter or self.base is not None):
             low, high = wilson_interval(wins, n)
             metrics |= {"heldout_accuracy": wins / n, "heldout_low": low, "heldout_high": high}
             metrics["heldout_margin"] = mean(margins)

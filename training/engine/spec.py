@@ -266,7 +266,9 @@ class ScoreSpec(Spec):
     kind: ClassVar[str] = "score"
 
     policy: ModelRef  # the policy to score; its base (no adapter) is the reference of rewards and KL
-    previous: str = ""  # adapter folder of the "before" answers; "" = the base
+    base: str = ""  # another base for that, where the policy is a whole model: folder or hub id; "" = the policy's
+    base_revision: str = ""  # of a hub id
+    previous: str = ""  # adapter folder of the "before" answers, on the base; "" = the base
     beta: float = 0.1  # of the training run: scales rewards, never changes who wins
     n_before_after: int = 10  # prompts shown with the answer before and after
     kl_samples: int = 64  # reserved prompts for the KL estimate, sampled at temperature 1 and top_p 1
@@ -284,6 +286,10 @@ class ScoreSpec(Spec):
         if not isinstance(self.policy, ModelRef):
             checks.add("policy", Said("must be an object with model, revision and adapter"))
         checks.text("previous")
+        checks.text("base")
+        checks.text("base_revision")
+        if self.base and isinstance(self.policy, ModelRef) and self.policy.adapter:
+            checks.add("base", Said("must be empty where the policy is an adapter: its base is the model below it"))
         checks.number("beta", 0, 10, above=True)
         checks.number("n_before_after", 0, 1000, whole=True)
         checks.number("kl_samples", 0, 100_000, whole=True)

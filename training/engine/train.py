@@ -45,12 +45,11 @@ WORK = "work"  # where the trainer writes; nothing in it is ever trusted
 
 
 def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Trains, publishes `adapter/`, and returns the closing sentence.
+    """Trains, publishes `adapter/` (`model/` where the method merges), and returns the closing sentence.
 
     Raises Failure or Cancelled; then nothing is published.
     """
     from training.engine.models import ADAPTER, add_adapter, choose_device, load_base, load_tokenizer
-    from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
     device = choose_device(spec.device)
@@ -64,24 +63,14 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
     set_seed(spec.seed)
-    base = load_base(ref, device)
-    probe = usable[:4]
-    # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
-    previous = spec.reference == "previous" and bool(spec.start_adapter)
-    cache = open_cache(spec, base, device, adapter=spec.start_adapter if previous else "")
-    expected = None if previous else probe_logprobs(base, chat, probe, spec.max_length)
-    model: Any = add_adapter(base, spec.start_adapter, trainable=True) if spec.start_adapter else base
-    if expected is None:
-        expected = probe_logprobs(model, chat, probe, spec.max_length)
-
-    job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
-    trainer = make_trainer(job, spec, device, chat, model, usable)
-    if spec.start_adapter and not previous:
-        # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
-        trainer.model.delete_adapter("ref")
-    reference = Reference("previous" if previous else "base", expected)
-    job.about["reference"] = reference.verify(trainer, device)
-    job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
+    model: Any = load_base(ref, device)
+    if spec.own.has_reference:
+        trainer = _held_close(job, spec, device, chat, model, usable)
+    else:
+        if spec.start_adapter:  # what was learned so far becomes part of what is trained on
+            model = add_adapter(model, spec.start_adapter, trainable=False).merge_and_unload()
+        job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
+        trainer = make_trainer(job, spec, device, chat, model, usable)
     if spec.group_by_length:
         group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     _require_space(job, trainer.model, spec)
@@ -98,8 +87,13 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     shutil.rmtree(job.path / WORK, ignore_errors=True)
     if job.stop_asked:
         raise Cancelled
-    job.events.phase("publish", Said("Checking and saving the adapter"))
-    job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, _adapter_about(spec, usable, watch.ended_early))
+    about = _adapter_about(spec, usable, watch.ended_early)
+    if spec.own.merges:
+        job.events.phase("publish", Said("Merging, checking and saving the model"))
+        job.manifest_sha256 = _publish_model(job.path, trainer.model, chat, about)
+    else:
+        job.events.phase("publish", Said("Checking and saving the adapter"))
+        job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, about)
     job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
     return _closing(job, rows=len(usable), steps=int(trainer.state.global_step), ended_early=watch.ended_early)
 
@@ -131,10 +125,35 @@ def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Sa
     )
 
 
+def _held_close(job: Job, spec: TrainSpec, device: "Device", chat: Chat, base: Any, usable: list[TrainingRow]) -> Any:
+    """The trainer of a method with a reference, after its reference was found to be the model that is meant."""
+    from training.engine.models import add_adapter
+    from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs
+
+    probe = usable[:4]
+    # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
+    previous = spec.reference == "previous" and bool(spec.start_adapter)
+    cache = open_cache(spec, base, device, adapter=spec.start_adapter if previous else "")
+    expected = None if previous else probe_logprobs(base, chat, probe, spec.max_length)
+    model: Any = add_adapter(base, spec.start_adapter, trainable=True) if spec.start_adapter else base
+    if expected is None:
+        expected = probe_logprobs(model, chat, probe, spec.max_length)
+
+    job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
+    trainer = make_trainer(job, spec, device, chat, model, usable)
+    if spec.start_adapter and not previous:
+        # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
+        trainer.model.delete_adapter("ref")
+    reference = Reference("previous" if previous else "base", expected)
+    job.about["reference"] = reference.verify(trainer, device)
+    job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
+    return trainer
+
+
 def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: list[TrainingRow]) -> Any:
     """TRL's trainer for the method, on the rows that passed the gate."""
     from datasets import Dataset
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
     from trl.trainer.utils import disable_dropout_in_model
 
     job.raise_if_stopped()
@@ -150,7 +169,8 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
     # TRL's disable_dropout also silences lora_dropout. The base's own dropout is always off: only the adapter's is a
     # knob.
     disable_dropout_in_model(model)
-    if spec.start_adapter:
+    continued = isinstance(model, PeftModel)
+    if continued:
         _set_adapter_dropout(model, spec.lora_dropout)
     batch_size = spec.own.batch_size(spec, len(usable))
     job.about |= {"device": device.name, "bf16": device.bf16, "batch_size": batch_size}
@@ -182,7 +202,7 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
         "model": model,
         "train_dataset": Dataset.from_list([row.trl for row in usable]),
         "processing_class": chat.tokenizer,
-        "peft_config": None if spec.start_adapter else fresh,
+        "peft_config": None if continued else fresh,
     }
     trainer = spec.own.trainer(job, spec, usable, Parts(config, made))
     if "ref" in trainer.model.peft_config:
@@ -227,6 +247,8 @@ def _require_space(job: Job, model: Any, spec: TrainSpec) -> None:
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     # Weights and two Adam moments in float32, for each checkpoint kept, one being written, and the result.
     needed = weights * 4 * (3 * (spec.save_total_limit + 1) + 1) + 64 * 2**20
+    if spec.own.merges:
+        needed += sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     free = shutil.disk_usage(job.path).free
     if free < needed:
         raise Failure(
@@ -262,7 +284,7 @@ def _adapter_about(spec: TrainSpec, usable: Sequence[TrainingRow], ended_early: 
         "revision": spec.revision,
         "method": spec.method,
         "loss_type": list(spec.loss_type),
-        "reference": spec.reference if spec.start_adapter else "base",
+        "reference": "" if not spec.own.has_reference else spec.reference if spec.start_adapter else "base",
         "beta": spec.beta,
         "start_adapter": _adapter_sha256(spec.start_adapter),
         "rows": rows_sha256(usable),
@@ -314,8 +336,34 @@ def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any]) -> 
     }
     config["inference_mode"] = True
     rundir.write_atomically(aside / ADAPTER_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return _in_place(path, aside, "adapter", about)
+
+
+def _publish_model(path: Path, model: Any, chat: Chat, about: Mapping[str, Any]) -> str:
+    """Merges the adapter into the model, writes `model/` atomically with its tokenizer, returns its manifest's sha256.
+
+    Raises Failure `not_finite`.
+    """
+    from training.engine.models import all_finite
+
+    merged = model.merge_and_unload()
+    if not all_finite(merged.state_dict()):
+        raise Failure(
+            "not_finite",
+            Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
+        )
+    aside = path / ".model.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    merged.config.use_cache = True  # the trainer switched it off
+    merged.save_pretrained(str(aside))
+    chat.tokenizer.save_pretrained(str(aside))
+    return _in_place(path, aside, "model", about)
+
+
+def _in_place(path: Path, aside: Path, name: str, about: Mapping[str, Any]) -> str:
+    """Gives what was written aside its manifest and its name."""
     digest = rundir.write_manifest(aside, about)
-    place = path / "adapter"
+    place = path / name
     if place.exists():  # of an earlier process that was killed before it wrote the result
         shutil.rmtree(place)
     aside.rename(place)

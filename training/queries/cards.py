@@ -28,6 +28,8 @@ def public_base(policy: Policy) -> tuple[str, bool]:
 
     A folder goes by its own name alone.
     """
+    if policy.model_path and not policy.whole:
+        return f"policy-{Path(policy.model_path).name}", False  # as a download of it is named
     if is_starter(policy.base_model):
         return "pairloop-starter", False
     path = Path(policy.base_model)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from django.db.models import Exists, OuterRef, Subquery, Value
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -49,15 +49,21 @@ def new_decisions(project: Project, *, method: str) -> int:
     itself. The next run trains on those decisions all the same: no policy has learnt from them. A reviewer's verdict on
     what is frozen already counts where the loop's rule heeds it and it says something new.
     """
-    seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
+    seen = _frozen().filter(judgment=OuterRef("pk"))
     singles = METHODS[method].data == "unpaired"
     choices = ["A", "B", "both_bad"] if singles else ["A", "B"]
     count = collected(project).filter(~Exists(seen), choice__in=choices).count()
     count += _new_verdicts(project, choices=choices)
     if singles:
-        return count + rated(project).filter(~Exists(SnapshotItem.objects.filter(rating=OuterRef("pk")))).count()
-    count += ranked(project).filter(~Exists(SnapshotItem.objects.filter(ranking=OuterRef("pk")))).count()
+        return count + rated(project).filter(~Exists(_frozen().filter(rating=OuterRef("pk")))).count()
+    count += ranked(project).filter(~Exists(_frozen().filter(ranking=OuterRef("pk")))).count()
     return count + _new_orders(project)
+
+
+def _frozen() -> QuerySet[SnapshotItem]:
+    """Of runs that learned which answers are better. What was only imitated is still to be learned from."""
+    imitating = [name for name, method in METHODS.items() if method.imitates]
+    return SnapshotItem.objects.exclude(snapshot__run__method__in=imitating)
 
 
 def _heeds_verdicts(project: Project) -> bool:
@@ -71,7 +77,7 @@ def _new_verdicts(project: Project, *, choices: list[str]) -> int:
         return 0
     standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
     judged = Judgment.objects.filter(comparison=OuterRef("comparison"), **standing)
-    seen = SnapshotItem.objects.filter(judgment=OuterRef("pk"))
+    seen = _frozen().filter(judgment=OuterRef("pk"))
     frozen = SnapshotComparison.objects.filter(comparison=OuterRef("comparison")).order_by("-snapshot_id")
     verdicts = Adjudication.objects.filter(
         Exists(judged),
@@ -91,7 +97,7 @@ def _new_orders(project: Project) -> int:
         return 0
     standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
     orders = Ranking.objects.filter(lineup=OuterRef("lineup"), **standing)
-    seen = SnapshotItem.objects.filter(ranking=OuterRef("pk"))
+    seen = _frozen().filter(ranking=OuterRef("pk"))
     verdicts = OrderVerdict.objects.filter(
         Exists(orders),
         ~Exists(orders.filter(~Exists(seen), pairs__gt=0)),

@@ -1,17 +1,16 @@
 """What must be true of the trainer's tables and of the weights they name; as in ``annotate.queries.invariants``."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from django.db.models import Exists, OuterRef
 
 from training.engine.rundir import ManifestError, verify_manifest
 from training.models import Policy, SnapshotItem
-from training.paths import adapter_folder
+from training.paths import weights_folder
 
 
 def broken() -> Iterator[str]:
-    """A sentence for each row that breaks a rule; reads every published adapter to its last byte."""
+    """A sentence for each row that breaks a rule; reads all published weights to its last byte."""
     yield from _what_a_policy_learned_from_is_settled()
     yield from _published_weights_are_what_was_published()
 
@@ -25,6 +24,6 @@ def _what_a_policy_learned_from_is_settled() -> Iterator[str]:
 def _published_weights_are_what_was_published() -> Iterator[str]:
     for policy in Policy.objects.exclude(adapter_path="").iterator():
         try:
-            verify_manifest(Path(adapter_folder(policy)), policy.manifest_sha256)
+            verify_manifest(weights_folder(policy), policy.manifest_sha256)
         except ManifestError as error:
             yield f"{policy} of project {policy.project_id}: {error}"

@@ -44,6 +44,11 @@ class Stock:
     down: int
 
     @property
+    def to_imitate(self) -> int:
+        """At most so many rows of "demonstrations": an answer that was preferred twice is one."""
+        return self.preferences + self.up
+
+    @property
     def pairs(self) -> int:
         """Rows of "pairs"."""
         return self.preferences + self.edits + self.ranking_pairs
@@ -95,11 +100,17 @@ def offers(project: Project) -> list[Offer]:
 def _there_is(method: Method, found: Stock) -> Said:
     if method.data == "unpaired":
         return Said("%(good)s good and %(bad)s bad answers", good=found.good, bad=found.bad)
+    if method.data == "demonstrations":
+        return Said(
+            "%(edits)s improved answers, %(good)s preferred or rated up", edits=found.edits, good=found.to_imitate
+        )
     return counted("%(n)s pair", "%(n)s pairs", n=found.pairs)
 
 
 def _fits(method: Method, found: Stock) -> bool:
-    return bool(found.good and found.bad) if method.data == "unpaired" else found.pairs > 0
+    if method.data == "unpaired":
+        return bool(found.good and found.bad)
+    return (found.to_imitate if method.data == "demonstrations" else found.pairs) > 0
 
 
 def _note(method: Method, found: Stock) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
 from training.models import Loop, Policy
-from training.paths import adapter_folder, is_starter
+from training.paths import adapter_folder, is_starter, model_of
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
 KNOBS = (
@@ -57,14 +57,16 @@ def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str
     reference, by default the base (facts: with the previous policy as reference, KL grows round after round).
     """
     values = default_settings(method=method, base_model=loop.base_model) | dict(settings)
+    model, revision = model_of(parent)
+    adapter = adapter_folder(parent)
     return TrainSpec.from_json(
         values
         | {
             "method": method,
-            "model": parent.base_model,
-            "revision": parent.base_revision,
-            "start_adapter": adapter_folder(parent),
+            "model": model,
+            "revision": revision,
+            "start_adapter": adapter,
             # Without a start adapter the previous policy *is* the base.
-            "reference": values["reference"] if parent.adapter_path else "base",
+            "reference": values["reference"] if adapter else "base",
         }
     )

@@ -14,6 +14,7 @@ from django.db.models import Max
 from annotate.said import Said
 from annotate.services.content import policy_author
 from training.engine import rundir
+from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
 from training.models import Job, Policy, Run, RunEvent
 from training.paths import policy_folder
@@ -55,17 +56,18 @@ def relay(run: Run, events: Sequence[Mapping[str, Any]], *, attempt: int, stage:
 
 
 def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, Any]) -> Policy:
-    """The run's adapter becomes an immutable, numbered policy. Raises ``LeaseLostError`` or ``ManifestError``.
+    """The run's adapter, or its merged model, becomes an immutable, numbered policy.
 
     The bytes are copied aside and verified before the transaction; inside, one UPDATE proves that the lease is ours,
     then the folder takes its number by a rename. A crash before the commit leaves a folder that no row names, and
-    the next attempt puts its own in that place.
+    the next attempt puts its own in that place. Raises ``LeaseLostError`` or ``ManifestError``.
     """
     digest = str(result["manifest_sha256"])
     incoming = policy_folder(run.project_id, 0).parent / f".incoming-{lease.job_id}-{lease.token}"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(folder / "adapter", incoming)
+    whole = METHODS[run.method].merges
+    shutil.copytree(folder / ("model" if whole else "adapter"), incoming)
     try:
         manifest = rundir.verify_manifest(incoming, digest)
         _sync(incoming)
@@ -73,6 +75,7 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
         with transaction.atomic():
             finish(lease, state=Job.State.DONE)
             number = 1 + (run.project.policies.aggregate(Max("number"))["number__max"] or 0)
+            place = str(policy_folder(run.project_id, number).relative_to(settings.HOME))
             policy = Policy.objects.create(
                 project=run.project,
                 number=number,
@@ -81,7 +84,8 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
                 run=run,
                 base_model=run.parent.base_model,
                 base_revision=run.parent.base_revision,
-                adapter_path=str(policy_folder(run.project_id, number).relative_to(settings.HOME)),
+                adapter_path=place,
+                model_path=place if whole else run.parent.model_path,
                 manifest=manifest,
                 manifest_sha256=digest,
             )

@@ -102,7 +102,9 @@ def start_run(
             job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN)
             plain = spec.to_json()
             kept = {knob: plain[knob] for knob in KNOBS}
-            Loop.objects.filter(pk=loop.pk).update(method=method, settings=kept, aggregation=aggregation)
+            # A single press on SFT must not turn the rounds that start by themselves into SFT.
+            own: dict[str, Any] = {"method": method, "settings": kept} if spec.own.repeats else {}
+            Loop.objects.filter(pk=loop.pk).update(aggregation=aggregation, **own)
             record_move(run, "queued", reason)
             record_deed(
                 project=loop.project,

@@ -16,7 +16,7 @@ from annotate.services.rankings import form_lineups
 from training.engine import rundir
 from training.engine.spec import ModelRef, SampleSpec
 from training.models import Job, Loop, Policy, Round
-from training.paths import adapter_folder
+from training.paths import adapter_folder, model_of
 from training.queries.queue import open_items
 from training.services.doorbell import ring_after_commit
 from training.services.leases import Lease, finish
@@ -32,7 +32,7 @@ FILL = 2.0
 
 def model_ref(policy: Policy) -> ModelRef:
     """The policy as the engine sees it."""
-    return ModelRef(policy.base_model, policy.base_revision, adapter_folder(policy))
+    return ModelRef(*model_of(policy), adapter_folder(policy))
 
 
 def start_sampling(*, loop: Loop, prompts: int | None = None) -> Job | None:

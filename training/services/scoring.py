@@ -19,7 +19,7 @@ from training.engine import rundir
 from training.engine.spec import ScoreSpec
 from training.loop import guards
 from training.models import Job, Loop, Policy, Run
-from training.paths import adapter_folder
+from training.paths import adapter_folder, model_of
 from training.services.doorbell import ring_after_commit
 from training.services.leases import Lease, finish
 from training.services.loops import adopt_policy
@@ -45,8 +45,12 @@ def start_scoring(*, run: Run) -> Job | None:
     loop = run.project.loop
     reserved = run.project.prompts.filter(split=Prompt.Split.RESERVED).order_by("sha256")
     prompt_ids = list(reserved.values_list("pk", flat=True)[:MAX_PROMPTS])
+    # A whole model has no adapter to take off: it is measured against the model that its training began from.
+    base, base_revision = model_of(run.parent) if policy.whole else ("", "")
     spec = ScoreSpec(
         policy=model_ref(policy),
+        base=base,
+        base_revision=base_revision,
         previous=adapter_folder(run.parent),
         beta=float(run.spec["beta"]),
         kl_samples=min(64, len(prompt_ids)),

@@ -20,6 +20,7 @@ from annotate.queries.aggregated import (
 from annotate.queries.records import judgment_records, ranking_records, rating_records
 from annotate.records import JudgmentRecord, LineupRecord, PairRecord, RankingRecord
 from annotate.said import Said
+from training.engine.methods import METHODS
 from training.models import Outcome, Policy, Run, Snapshot, SnapshotComparison, SnapshotItem, SnapshotLineup
 from training.rows import SKIP_REASONS, Item, Rows, maker, shortcoming
 
@@ -151,7 +152,8 @@ def _learnt(parent: Policy, method: str) -> Learnt:
     runs: dict[int, str] = {}
     policy: Policy | None = parent
     while policy is not None and policy.run is not None:
-        runs[policy.run.snapshot_id] = policy.run.method
+        if METHODS[policy.run.method].imitates == METHODS[method].imitates:
+            runs[policy.run.snapshot_id] = policy.run.method
         policy = policy.parent
     found = Learnt()
     # A parent's snapshot is older than its child's.

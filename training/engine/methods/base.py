@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from training.engine.spec import TrainSpec
 
 # Shapes of training rows, see `training.engine.rows`.
-Data = Literal["pairs", "unpaired"]
+Data = Literal["pairs", "unpaired", "demonstrations"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Method(ABC):
     expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B
     starter: ClassVar[Mapping[str, Any]]  # likewise for the starter model, as measured
     has_reference: ClassVar[bool] = True  # is the policy held close to another model?
+    # Is what it learned merged into the model? Then the policy is a whole model, and the base of all that follow it:
+    # "without the adapter" is this policy, which is what they are held close to.
+    merges: ClassVar[bool] = False
     sums_losses: ClassVar[bool] = False  # may several losses be summed?
     repeats: ClassVar[bool] = True  # may rounds that start by themselves use it?
 
@@ -51,6 +54,11 @@ class Method(ABC):
         """What the numbers of its loss mean. Curves of loss share an axis only where this is equal: scales differ (IPO
         begins near 25 at beta 0.1, SPPO near 50, DPO at 0.69), and so do minima."""
         return " ".join([self.name, *spec.loss_type, *(f"{weight:g}" for weight in spec.loss_weights)])
+
+    @property
+    def imitates(self) -> bool:
+        """Does it learn answers as such, rather than which are better? What one kind learned is new to the other."""
+        return self.data == "demonstrations"
 
     @abstractmethod
     def check(self, spec: "TrainSpec", checks: Checks) -> None:

@@ -1,0 +1,106 @@
+"""SFT makes a whole model: what follows stands on it, is held close to it, and may still learn from every judgment."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from annotate.models import User
+from tests.cast import make_comparison, make_judgment, make_prompt
+from training.engine import rundir
+from training.models import Job, Loop, Policy, Run
+from training.paths import adapter_folder, model_of
+from training.queries.facts import new_decisions
+from training.queries.invariants import broken
+from training.services.leases import claim
+from training.services.loops import adopt_policy, ensure_loop
+from training.services.publishing import publish_run
+from training.services.runs import mark_training, start_run
+from training.services.sampling import model_ref
+from training.services.scoring import start_scoring
+from training.services.snapshots import run_rows
+
+pytestmark = pytest.mark.django_db
+
+
+def started(loop: Loop, method: str, **chosen: object) -> Run:
+    loop.refresh_from_db()
+    return start_run(loop=loop, method=method, settings=chosen, started_by=None, reason="a test")
+
+
+def published(run: Run, folder: Path) -> Policy:
+    """As if the engine had just finished: weights with their manifest, and the result."""
+    lease = claim(job_id=Job.objects.get(run=run, kind="train").pk, owner="worker 1")
+    assert lease is not None
+    mark_training(run)
+    weights = folder / ("model" if run.method == "sft" else "adapter")
+    weights.mkdir(parents=True)
+    (weights / "weights.safetensors").write_bytes(run.method.encode())
+    digest = rundir.write_manifest(weights, {"method": run.method})
+    ids = [row["id"] for row in run_rows(run).rows]
+    result = {"status": "finished", "used": ids, "skipped": [], "manifest_sha256": digest, "metrics": {}}
+    policy = publish_run(lease=lease, run=run, folder=folder, result=result)
+    adopt_policy(policy=policy)
+    Run.objects.filter(pk=run.pk).update(state="finished")
+    return policy
+
+
+@pytest.fixture
+def loop(project: object, bob: User) -> Iterator[Loop]:
+    loop = ensure_loop(project=project, base_model=str(settings.STARTER_DIR))  # type: ignore[arg-type]
+    for _ in range(9):
+        make_judgment(make_comparison(make_prompt(loop.project), round=1), bob, "A")
+    yield loop
+    shutil.rmtree(settings.POLICIES_DIR, ignore_errors=True)
+
+
+def test_what_follows_an_sft_policy_stands_on_it(loop: Loop, tmp_path: Path) -> None:
+    base = loop.sampler
+    assert base is not None
+    first = published(started(loop, "sft", source="chosen"), tmp_path / "1")
+    here = str(Path(settings.HOME) / first.adapter_path)
+    assert first.whole
+    assert (model_of(first), adapter_folder(first)) == ((here, ""), "")
+    assert (model_ref(first).model, model_ref(first).adapter) == (here, "")
+
+    run = started(loop, "dpo")
+    assert (run.spec["model"], run.spec["start_adapter"], run.spec["reference"]) == (here, "", "base")
+    second = published(run, tmp_path / "2")
+    assert not second.whole
+    assert model_of(second) == (here, "")
+    assert adapter_folder(second).endswith("/2")
+    third = started(loop, "sft", source="chosen")
+    assert (third.spec["model"], third.spec["start_adapter"]) == (here, adapter_folder(second))
+    fourth = published(third, tmp_path / "3")
+    assert model_of(fourth) != model_of(second)
+    assert list(broken()) == []
+
+
+def test_a_whole_model_is_measured_against_the_model_that_its_training_began_from(loop: Loop, tmp_path: Path) -> None:
+    run = started(loop, "sft", source="chosen")
+    first = published(run, tmp_path / "1")
+    job = start_scoring(run=run)
+    assert job is not None
+    assert job.payload["spec"]["base"] == str(settings.STARTER_DIR)
+    Job.objects.all().update(state="done")
+    run = started(loop, "dpo")
+    published(run, tmp_path / "2")
+    job = start_scoring(run=run)
+    assert job is not None
+    assert (job.payload["spec"]["base"], job.payload["spec"]["policy"]["model"]) == ("", model_of(first)[0])
+
+
+def test_what_was_imitated_is_still_to_be_learned_from(loop: Loop, tmp_path: Path) -> None:
+    loop.refresh_from_db()
+    method = loop.method
+    first = started(loop, "sft", source="chosen")
+    assert len(run_rows(first).rows) == 9
+    published(first, tmp_path / "1")
+    loop.refresh_from_db()
+    assert loop.method == method == "dpo"  # rounds that start by themselves go on as before
+    assert new_decisions(loop.project, method="dpo") == 9
+    second = started(loop, "dpo")
+    assert (second.snapshot.selection, len(run_rows(second).rows)) == ("new", 9)
+    assert new_decisions(loop.project, method="dpo") == 0

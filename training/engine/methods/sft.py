@@ -1,0 +1,63 @@
+"""SFT: imitate good answers with TRL's `SFTTrainer`. No reference; what it learned is merged into the model itself."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from annotate.said import Said
+from training.engine.checks import Checks
+from training.engine.methods.base import Method, Parts
+from training.engine.rows import TrainingRow, demonstration_row
+
+if TYPE_CHECKING:
+    from training.engine.chat import Chat
+    from training.engine.job import Job
+    from training.engine.spec import TrainSpec
+
+
+class _Sft(Method):
+    name = "sft"
+    title = "SFT"
+    about = Said("imitates good answers")
+    label = Said("SFT: imitate improved or preferred answers")
+    data = "demonstrations"
+    sources = {  # noqa: RUF012  # a constant
+        "demonstrations": Said("answers that people improved"),
+        "chosen": Said("answers that people improved, preferred or rated up"),
+    }
+    losses = {}  # noqa: RUF012  # there is one
+    knobs = frozenset({"source"})
+    # LoRA wants ten times the rate of full fine-tuning, whose usual value is 2e-5 (TRL's default).
+    expert = {  # noqa: RUF012
+        "learning_rate": 2e-4,
+        "epochs": 2.0,
+        "batch_size": 4,
+        "gradient_accumulation": 4,
+    }
+    starter = {  # noqa: RUF012
+        "learning_rate": 1e-3,
+        "epochs": 3.0,
+        "batch_size": 8,
+        "gradient_accumulation": 1,
+        "max_length": 256,
+        "lr_scheduler": "linear",
+        "gradient_checkpointing": False,
+    }
+    has_reference = False
+    merges = True
+    repeats = False
+
+    def check(self, spec: "TrainSpec", checks: Checks) -> None:
+        """Nothing of its own."""
+
+    def row(self, chat: "Chat", row: Mapping[str, Any], max_length: int) -> TrainingRow:
+        return demonstration_row(chat, row, max_length)
+
+    def trainer(self, job: "Job", spec: "TrainSpec", rows: list[TrainingRow], parts: Parts) -> Any:
+        from trl import SFTConfig, SFTTrainer
+
+        # Only the answer is learned: what the user wrote is none of the model's doing.
+        config = SFTConfig(completion_only_loss=True, packing=False, **parts.config)
+        return SFTTrainer(args=config, **parts.trainer)
+
+
+SFT = _Sft()
