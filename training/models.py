@@ -22,6 +22,7 @@ from annotate.models import (
     Lineup,
     OrderVerdict,
     Project,
+    Prompt,
     Ranking,
     RankingPairs,
     Rating,
@@ -386,6 +387,9 @@ class Job(models.Model):
         SAMPLE = "sample", _("Sample answers")
         TRAIN = "train", _("Train")
         SCORE = "score", _("Score")
+        TRIAL = "trial", _("Let two policies answer")
+        MERGE = "merge", _("Merge an adapter into its base")
+        PUSH = "push", _("Push to the Hub")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("Queued")
@@ -420,12 +424,65 @@ class Job(models.Model):
         constraints: ClassVar = [
             # Two ticks at once may both decide to sample; one of them finds the job there.
             models.UniqueConstraint(
-                fields=["project", "kind"], condition=Q(state__in=["queued", "running"]), name="job_active_once"
+                fields=["project", "kind"],
+                condition=Q(state__in=["queued", "running"], kind__in=["sample", "train", "score"]),
+                name="job_active_once",
+            ),
+            # Two presses on the same button.
+            models.UniqueConstraint(
+                fields=["policy", "kind"],
+                condition=Q(state__in=["queued", "running"], kind__in=["merge", "push"]),
+                name="job_active_once_for_policy",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.kind} job {self.pk}"
+
+
+class Trial(models.Model):
+    """Two policies answer the same prompts, with the same settings and seed, for a lead to look at.
+
+    Nothing of it is judged or trained on. Its job holds the frozen spec, and says how far it is.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="trials")
+    left = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    right = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, related_name="trial")
+    # {"temperature", "top_p", "max_new_tokens", "seed"}: the same for both sides.
+    sampling = models.JSONField()
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"trial {self.pk}"
+
+
+class TrialRow(models.Model):
+    """One conversation of a trial, frozen, and both answers once they are there."""
+
+    trial = models.ForeignKey(Trial, on_delete=models.CASCADE, related_name="rows")
+    place = models.PositiveSmallIntegerField()
+    # The project's prompt it came from, or was turned into; none for what a lead typed.
+    prompt = models.ForeignKey(Prompt, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    messages = models.JSONField()
+    # {"text", "tokens", "finish_reason"}; empty until answered, and where the engine skipped it (`skipped` says why).
+    left = models.JSONField(default=dict, blank=True)
+    right = models.JSONField(default=dict, blank=True)
+    skipped = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["place"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["trial", "place"], name="trial_row_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"row {self.place} of trial {self.trial_id}"
 
 
 class TickSlot(models.Model):

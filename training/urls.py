@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import loops, policies, runs
+from training.views import loops, policies, runs, trials
 
 app_name = "training"
 urlpatterns = [
@@ -20,6 +20,11 @@ urlpatterns = [
     path("projects/<int:project_id>/policies/<int:number>/learned/", policies.learned, name="learned"),
     path("projects/<int:project_id>/policies/<int:number>/learned.csv", policies.learned_csv, name="learned_csv"),
     path("projects/<int:project_id>/policies/<int:number>/download/", policies.download, name="download"),
+    path("projects/<int:project_id>/policies/compare/", trials.compare, name="compare"),
+    path("projects/<int:project_id>/policies/playground/", trials.playground, name="playground"),
+    path("projects/<int:project_id>/policies/trials/<int:trial_id>/", trials.trial, name="trial"),
+    path("projects/<int:project_id>/policies/trials/<int:trial_id>/live/", trials.live, name="trial_live"),
+    path("projects/<int:project_id>/policies/trials/rows/<int:row_id>/keep/", trials.keep, name="keep_prompt"),
     path("projects/<int:project_id>/loop/", loops.loop_settings, name="loop"),
     path("projects/<int:project_id>/loop/now/", loops.now, name="now"),
     path("projects/<int:project_id>/loop/sample/", loops.sample, name="sample"),

@@ -20,7 +20,7 @@ FOR_LEADS = [
     "audit",
     "retractions",
 ]
-OF_TRAINING = ["runs", "policies", "loop"]
+OF_TRAINING = ["runs", "policies", "policies/compare", "policies/playground", "loop"]
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ import pytest
 from annotate.models import Comparison, Response, Slot
 from tests.jobs.harness import SHORT, Site, judge_everything, newest_run, open_project
 from training.engine import rundir
-from training.models import Loop, Policy, Round
+from training.models import Job, Loop, Policy, Round
 from training.queries.runs import accounting
 from training.services.runs import start_run
+from training.services.trials import choose_prompts, start_trial
 
 
 def queue(loop: Loop, round_number: int) -> int:
@@ -50,9 +51,31 @@ def go_round(site: Site) -> None:
     assert queue(loop, 1) == 0
 
 
+def two_policies_answer(site: Site) -> None:
+    """Base and policy 1 are asked two reserved prompts; a worker is there already."""
+    project = Policy.objects.get(number=1).project
+    rows = choose_prompts(project=project, split="reserved", containing="", numbers=[], count=2, seed=1)
+    trial = start_trial(
+        project=project,
+        left=Policy.objects.get(number=0),
+        right=Policy.objects.get(number=1),
+        rows=rows,
+        temperature=1.0,
+        top_p=1.0,
+        max_new_tokens=8,
+        seed=5,
+        started_by=None,
+    )
+    site.wait_for(lambda: Job.objects.get(pk=trial.job_id).state == "done")
+    answered = list(trial.rows.all())
+    assert len(answered) == 2
+    assert all(row.left["tokens"] > 0 and row.right["tokens"] > 0 for row in answered)
+
+
 @pytest.mark.timeout(300)
 def test_the_loop_goes_round_on_sqlite_and_files(site: Site) -> None:
     go_round(site)
+    two_policies_answer(site)
 
 
 @pytest.mark.timeout(300)

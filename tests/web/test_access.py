@@ -12,8 +12,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from annotate.models import AnnotatorGroup, Assignment, Membership, Project, PromptImport, Retraction, Role, User
 from annotate.services.people import create_invite
 from tests.cast import make_comparison, make_judgment, make_lineup, make_prompt
+from training.models import Loop, Policy, Trial
 from training.services.loops import ensure_loop
 from training.services.runs import start_run
+from training.services.trials import Chosen, start_trial
 
 SIGN_IN, MISSING, FORBIDDEN, OPEN = "sign in first", "404", "403", "open"
 
@@ -43,6 +45,7 @@ MEMBER = {"member_id": "member"}
 PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
 POLICY = {"number": "policy"}
+TRIAL = {"trial_id": "trial"}
 COMPARISON = {"comparison_id": "comparison"}
 LINEUP = {"lineup_id": "lineup"}
 TABLE: dict[str, Page] = {
@@ -161,6 +164,11 @@ TABLE: dict[str, Page] = {
     "training:learned": Page(LEADS, None, POLICY),
     "training:learned_csv": Page(LEADS, None, POLICY),
     "training:download": Page(None, LEADS, POLICY),
+    "training:compare": Page(LEADS, LEADS),
+    "training:playground": Page(LEADS, LEADS),
+    "training:trial": Page(LEADS, None, TRIAL),
+    "training:trial_live": Page(LEADS, None, TRIAL),
+    "training:keep_prompt": Page(None, LEADS, {"row_id": "row"}),
     "training:loop": Page(LEADS, LEADS),
     "training:now": Page(LEADS, None),
     "training:sample": Page(None, LEADS),
@@ -199,6 +207,7 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
         judgment = make_judgment(comparison, bob)
     loop = ensure_loop(project=project, base_model=str(settings.STARTER_DIR))
     run = start_run(loop=loop, method="dpo", settings={}, started_by=None, reason="12 new judgments")
+    trial = make_trial(loop)
     return {
         "project_id": project.pk,
         "member": Membership.objects.get(project=project, user=bob).pk,
@@ -220,7 +229,17 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
         "judgment": judgment.pk,
         "run": run.number,
         "policy": 0,
+        "trial": trial.pk,
+        "row": trial.rows.get().pk,
     }
+
+
+def make_trial(loop: Loop) -> Trial:
+    """The base beside itself, asked one thing."""
+    base = Policy.objects.get(project=loop.project, number=0)
+    asked = [Chosen([{"role": "user", "content": "Where is my parcel now?"}])]
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 8, "seed": 1}
+    return start_trial(project=loop.project, left=base, right=base, rows=asked, started_by=None, **sampling)
 
 
 def address(name: str, world: dict[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""`python -m training.engine {starter,train,sample,score} RUN_DIR`: one process, one job.
+"""`python -m training.engine {starter,train,sample,score,trial,merge,push} RUN_DIR`: one process, one job.
 
 Exit code 0: finished or cancelled; 3: a foreseen failure; each with a `result.json`. Anything else is a crash.
 """
@@ -17,9 +17,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
 
 
+COMMANDS = ("starter", "train", "sample", "score", "trial", "merge", "push")
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.engine", description=__doc__)
-    parser.add_argument("command", choices=("starter", "train", "sample", "score"))
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("run_dir", type=Path, help="folder with spec.json and rows.jsonl (starter: may be new)")
     options = parser.parse_args(arguments)
     path = options.run_dir.resolve()
@@ -40,33 +43,44 @@ def _work(command: str, job: Any) -> str:
     from training.engine import rundir
     from training.engine.checks import SpecError
     from training.engine.job import Failure
-    from training.engine.spec import SampleSpec, ScoreSpec, TrainSpec
+    from training.engine.spec import MergeSpec, PushSpec, SampleSpec, ScoreSpec, TrainSpec, TrialSpec
 
     try:
         data = rundir.read_spec_json(job.path)
         rows = list(rundir.iter_rows(job.path / rundir.ROWS))
     except (OSError, ValueError) as error:
         raise Failure("bad_spec", f"The run directory cannot be read: {error}") from error
+    kinds = (TrainSpec, SampleSpec, ScoreSpec, TrialSpec, MergeSpec, PushSpec)
+    kind = next(kind for kind in kinds if kind.kind == command)
     try:
-        if command == "train":
-            train_spec = TrainSpec.from_json(data)
-        elif command == "sample":
-            sample_spec = SampleSpec.from_json(data)
-        else:
-            score_spec = ScoreSpec.from_json(data)
+        spec: Any = kind.from_json(data)
     except SpecError as error:
         raise Failure("bad_spec", f"The settings cannot be run. {error}") from error
-    if command == "train":
-        from training.engine.train import train
+    match command:
+        case "train":
+            from training.engine.train import train
 
-        return train(job, train_spec, rows)
-    if command == "sample":
-        from training.engine.sample import sample
+            return train(job, spec, rows)
+        case "sample":
+            from training.engine.sample import sample
 
-        return sample(job, sample_spec, rows)
-    from training.engine.score import score
+            return sample(job, spec, rows)
+        case "score":
+            from training.engine.score import score
 
-    return score(job, score_spec, rows)
+            return score(job, spec, rows)
+        case "trial":
+            from training.engine.trial import trial
+
+            return trial(job, spec, rows)
+        case "merge":
+            from training.engine.merge import merge
+
+            return merge(job, spec)
+        case _:
+            from training.engine.push import push
+
+            return push(job, spec)
 
 
 if __name__ == "__main__":

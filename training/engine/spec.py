@@ -63,7 +63,7 @@ def _construct(cls: type[_T], values: Mapping[str, Any]) -> _T:
         raise SpecError(dict.fromkeys(unknown, Said("unknown field; check the spelling and the release")))
     built: dict[str, Any] = {}
     for name, value in values.items():
-        if name in {"model", "policy"} and isinstance(value, Mapping):
+        if name in {"model", "policy", "left", "right"} and isinstance(value, Mapping):
             built[name] = _construct(ModelRef, value)
         else:
             built[name] = tuple(value) if isinstance(value, list) else value
@@ -295,6 +295,67 @@ class ScoreSpec(Spec):
         checks.number("kl_samples", 0, 100_000, whole=True)
         checks.number("max_length", 8, 131072, whole=True)
         _check_sampling(checks)
+        checks.finish()
+
+
+@dataclass(frozen=True)
+class TrialSpec(Spec):
+    """Two policies answer the same prompts. Rows: `{"id", "messages"}`; output: `answers.jsonl`, see `trial`."""
+
+    kind: ClassVar[str] = "trial"
+
+    left: ModelRef
+    right: ModelRef
+    temperature: float = 1.0  # 0 = greedy
+    top_p: float = 1.0  # nucleus; 1 = the whole distribution
+    max_new_tokens: int = 256  # an answer that reaches it has finish_reason "length"
+    seed: int = 0  # each prompt draws from its own stream of it, the same for both policies
+    batch_size: int = 32  # sequences generated together
+    max_prompt_tokens: int = 8192  # longer prompts are skipped with a reason, never cut
+    device: str = "auto"  # "auto", "cpu" or "cuda"
+
+    def __post_init__(self) -> None:
+        checks = Checks(self)
+        for side in ("left", "right"):
+            if not isinstance(checks.value(side), ModelRef):
+                checks.add(side, Said("must be an object with model, revision and adapter"))
+        _check_sampling(checks)
+        checks.finish()
+
+
+@dataclass(frozen=True)
+class MergeSpec(Spec):
+    """One model out of base and adapter. No rows; output: the folder `model/`."""
+
+    kind: ClassVar[str] = "merge"
+
+    policy: ModelRef
+
+    def __post_init__(self) -> None:
+        checks = Checks(self)
+        if not isinstance(self.policy, ModelRef) or not self.policy.adapter:
+            checks.add("policy", Said("must be an object with model, revision and adapter"))
+        checks.finish()
+
+
+@dataclass(frozen=True)
+class PushSpec(Spec):
+    """A folder that goes to the Hub. No rows. The token comes from the environment (HF_TOKEN), never from here."""
+
+    kind: ClassVar[str] = "push"
+
+    folder: str  # what is pushed, as it is
+    repo: str  # "owner/name"
+    private: bool = True  # of a repository that is not there yet; one that is stays as it is
+    message: str = "A policy of Pairloop"  # of the commit
+    endpoint: str = ""  # of the Hub; empty: HF_ENDPOINT, or huggingface.co
+
+    def __post_init__(self) -> None:
+        checks = Checks(self)
+        for name in ("folder", "repo", "message"):
+            checks.text(name, required=True)
+        checks.text("endpoint")
+        checks.flag("private")
         checks.finish()
 
 

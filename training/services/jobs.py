@@ -27,6 +27,7 @@ from training.services.sampling import publish_samples, write_sample_dir
 from training.services.scoring import publish_scores, write_score_dir
 from training.services.snapshots import SnapshotChangedError
 from training.services.text import storable
+from training.services.trials import publish_trial, write_trial_dir
 from training.states import JOB_TERMINAL
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ def _write_folder(job: Job, folder: Path, checkpoints: list[Path]) -> None:
         write_train_dir(_run_of(job), folder, resume_from=[path for path in checkpoints if path.is_dir()])
     elif job.kind == Kind.SCORE:
         write_score_dir(job, folder)
+    elif job.kind == Kind.TRIAL:
+        write_trial_dir(job, folder)
     else:
         write_sample_dir(job, folder)
 
@@ -155,6 +158,8 @@ def _publish(job: Job, lease: Lease, folder: Path, result: dict[str, Any]) -> No
             publish_run(lease=lease, run=_run_of(job), folder=folder, result=result)
         elif job.kind == Kind.SCORE:
             publish_scores(lease=lease, run=_run_of(job), policy=_policy_of(job), folder=folder, result=result)
+        elif job.kind == Kind.TRIAL:
+            publish_trial(lease=lease, job=job, folder=folder, result=result)
         else:
             publish_samples(lease=lease, job=job, folder=folder, result=result)
     except (ManifestError, SnapshotChangedError, ValueError, KeyError, FileNotFoundError) as error:
