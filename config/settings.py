@@ -182,11 +182,11 @@ TEMPLATES = [
     }
 ]
 
-# The one place where the two apps meet on a page, by string: panels on a project's page and a comparison's, and tabs
-# above them. A panel is a function (request, membership) -> rendered HTML, a comparison's gets that as well; a list of
-# tabs holds `annotate.tabs.Tab`s.
+# The one place where the two apps meet on a page, by string: panels on a project's page, panels on the page of what was
+# judged, and tabs above them. A panel is a function (request, membership) -> rendered HTML; one of what was judged gets
+# the comparison or lineup as well; a list of tabs holds `annotate.tabs.Tab`s.
 PROJECT_PANELS = ["training.panels.loop_panel"]
-COMPARISON_PANELS = ["training.panels.trained_on_panel"]
+JUDGED_PANELS = ["training.panels.trained_on_panel"]
 PROJECT_TABS = ["annotate.tabs.TABS", "training.tabs.TABS"]
 # What `manage.py verify` asks: functions that yield a sentence for each row that should not be.
 INVARIANTS = ["annotate.queries.invariants.broken", "training.queries.invariants.broken"]
@@ -282,6 +282,14 @@ JOB_MAX_ATTEMPTS = _integer("PAIRLOOP_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
 JOB_STALL_SECONDS = _integer("PAIRLOOP_JOB_STALL_SECONDS", 1800, low=10, high=86_400)
 # What the log-probabilities under references may take on disk (docs/adr/0012). 0: they are computed anew in each run.
 REFERENCE_CACHE_MB = _integer("PAIRLOOP_REFERENCE_CACHE_MB", 1024, low=0, high=1_000_000)
+# The user or organisation on the Hugging Face Hub below which policies may be pushed; none: pushing is off. The token
+# is HF_TOKEN where the worker runs, and no other process needs it.
+HUB_NAMESPACE = os.environ.get("PAIRLOOP_HUB_NAMESPACE", "").strip()
+if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9-]{0,95})?", HUB_NAMESPACE):
+    raise ImproperlyConfigured(
+        f"PAIRLOOP_HUB_NAMESPACE={HUB_NAMESPACE!r}: give a user or an organisation of the Hub, or leave it unset."
+    )
+HUB_PRIVATE = _flag("PAIRLOOP_HUB_PRIVATE", True)
 CELERY_BEAT_SCHEDULE = {
     "tick": {
         "task": "training.tasks.tick",

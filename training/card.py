@@ -113,7 +113,8 @@ def _summary(facts: CardFacts) -> str:
 
 def _use(facts: CardFacts) -> str:
     revision = f', revision="{facts.base_revision}"' if facts.base_revision else ""
-    note = "" if facts.base_on_hub else f"\nThe base `{facts.base}` is not on the Hub: name your copy of its folder.\n"
+    note = f"\nThe base is `{facts.base}`. It is not on the Hub from here: name your copy of its folder.\n"
+    note = "" if facts.base_on_hub else note
     base = facts.base if facts.base_on_hub else "path/to/the/base"
     if facts.form == "adapter":
         return (

@@ -1,4 +1,4 @@
-"""The trainer's panels on pages of the annotation app; ``PROJECT_PANELS`` and ``COMPARISON_PANELS`` name them."""
+"""The trainer's panels on pages of the annotation app; ``PROJECT_PANELS`` and ``JUDGED_PANELS`` name them."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from annotate.models import Comparison, Membership
+from annotate.models import Comparison, Lineup, Membership
 from training.models import Loop
 from training.queries.overview import overview
 from training.queries.registry import trained_on
@@ -24,9 +24,9 @@ def loop_panel(request: HttpRequest, membership: Membership) -> SafeString:
     return render_to_string("training/panel.html", context, request=request)
 
 
-def trained_on_panel(request: HttpRequest, membership: Membership, comparison: Comparison) -> SafeString:
-    """Which policies learned from what was said of a comparison; nothing where none did, and for annotators."""
-    own, through = trained_on(comparison) if membership.leads else ([], [])
+def trained_on_panel(request: HttpRequest, membership: Membership, subject: Comparison | Lineup) -> SafeString:
+    """Which policies learned from what was said of it; nothing where none did, and for annotators."""
+    own, through = trained_on(subject) if membership.leads else ([], [])
     if not own:
         return SafeString("")
     context = {"project": membership.project, "own": own, "through": through}

@@ -48,6 +48,11 @@ def weights_folder(policy: Policy) -> Path:
     return Path(settings.HOME) / policy.adapter_path
 
 
+def merged_folder(policy: Policy) -> Path:
+    """Where a whole model is kept that was made of a trained policy. It can be made again: no backup is needed."""
+    return Path(settings.HOME) / "merged" / str(policy.project_id) / str(policy.number)
+
+
 def adapter_folder(policy: Policy) -> str:
     """The adapter as the engine wants it: a folder, or empty for the base and for a whole model."""
     return str(weights_folder(policy)) if policy.adapter_path and not policy.whole else ""

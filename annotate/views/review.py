@@ -95,7 +95,7 @@ def _comparison_page(
         "tab": "annotate:review",
         "form": form,
         "dispute": queries.dispute_of(subject),
-        "panels": [import_string(panel)(request, membership, subject) for panel in settings.COMPARISON_PANELS],
+        "panels": [import_string(panel)(request, membership, subject) for panel in settings.JUDGED_PANELS],
     }
     return render(request, "annotate/comparison.html", context, status=422 if form.errors else 200)
 

@@ -1,9 +1,11 @@
 """The reviewer's pages for lineups that people order differently, and for what nobody could answer."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
@@ -97,5 +99,6 @@ def _lineup_page(
         "tab": "annotate:review",
         "order_form": form,
         "lineup_dispute": queries.dispute_of_lineup(subject),
+        "panels": [import_string(panel)(request, membership, subject) for panel in settings.JUDGED_PANELS],
     }
     return render(request, "annotate/lineup.html", context, status=422 if form.errors else 200)

@@ -146,7 +146,7 @@ def test_a_comparison_names_the_policies_trained_on_it_and_those_that_continue_t
     make_policy(loop, 2, 1, judgments[3:])
     make_policy(loop, 3, 0, [], skipped=judgments[:1])
     own, through = registry.trained_on(judgments[0].comparison)
-    assert [(row.policy.number, row.judgments) for row in own] == [(1, [judgments[0].pk])]
+    assert [(row.policy.number, row.decisions) for row in own] == [(1, [judgments[0].pk])]
     assert [policy.number for policy in through] == [2]
     client.force_login(lea)
     page = client.get(reverse("annotate:comparison", args=[loop.pk, judgments[0].comparison_id])).content.decode()
@@ -154,6 +154,18 @@ def test_a_comparison_names_the_policies_trained_on_it_and_those_that_continue_t
     assert reverse("training:policy", args=[loop.pk, 2]) in page
     other = client.get(reverse("annotate:comparison", args=[loop.pk, judgments[2].comparison_id])).content.decode()
     assert "Policies trained on it" not in other
+
+
+def test_a_lineup_names_them_too(client: Client, lea: User, bob: User, loop: Loop) -> None:
+    ranking = make_ranking(make_lineup(make_prompt(loop.project)), bob, [1, 2, 3, 3])
+    make_policy(loop, 1, 0, [ranking])
+    own, through = registry.trained_on(ranking.lineup)
+    assert [(row.policy.number, row.decisions) for row in own] == [(1, [ranking.pk])]
+    assert through == []
+    client.force_login(lea)
+    address = reverse("annotate:lineup", args=[loop.pk, ranking.lineup_id])
+    assert "Policies trained on it" in client.get(address).content.decode()
+    assert address in client.get(reverse("training:learned", args=[loop.pk, 1])).content.decode()
 
 
 def test_the_tree_sets_in_where_it_branches(loop: Loop) -> None:

@@ -24,10 +24,13 @@ _RULES = {
 
 
 def public_base(policy: Policy) -> tuple[str, bool]:
-    """A name for the base that says nothing of this machine, and whether it is a hub id.
+    """A name for what the policy's weights stand on that says nothing of this machine, and whether it is a hub id.
 
-    A folder goes by its own name alone.
+    A folder goes by its own name alone; a model that SFT made in the project by its policy's number.
     """
+    if policy.model_path and not policy.whole:
+        made = policy.project.policies.filter(adapter_path=policy.model_path).first()
+        return (f"policy-{made.number}" if made is not None else "sft"), False
     if policy.model_path and not policy.whole:
         return f"policy-{Path(policy.model_path).name}", False  # as a download of it is named
     if is_starter(policy.base_model):
@@ -53,7 +56,7 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
         number=policy.number,
         base=base,
         base_on_hub=on_hub,
-        base_revision=policy.base_revision,
+        base_revision=policy.base_revision if on_hub else "",
         form=form,
         method=run.method if run else "none",
         method_label=_label(run) if run else "nothing",

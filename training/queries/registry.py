@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Comparison, Project
+from annotate.models import Comparison, Lineup, Project
 from training.models import Outcome, Policy, Run, SnapshotItem
 
 if TYPE_CHECKING:
@@ -266,20 +266,24 @@ def lessons(lineage_of: Iterable[Policy], *, chunk: int = 500) -> Iterator[Lesso
 
 @dataclass(frozen=True, slots=True)
 class TrainedOn:
-    """A policy whose run trained on judgments of a comparison, and which."""
+    """A policy whose run trained on decisions about a comparison or a lineup, and their numbers."""
 
     policy: Policy
-    judgments: list[int]
+    decisions: list[int]
 
 
-def trained_on(comparison: Comparison) -> tuple[list[TrainedOn], list[Policy]]:
-    """The policies whose own runs trained on judgments of the comparison, and those that continue their weights."""
-    used = SnapshotItem.objects.filter(
-        judgment__comparison=comparison, outcome=Outcome.USED, snapshot__run__policy__isnull=False
-    ).select_related("snapshot__run__policy")
+def trained_on(subject: Comparison | Lineup) -> tuple[list[TrainedOn], list[Policy]]:
+    """The policies whose own runs trained on judgments of the comparison (or rankings of the lineup), and those that
+    continue their weights."""
+    about = Q(judgment__comparison=subject) if isinstance(subject, Comparison) else Q(ranking__lineup=subject)
+    used = SnapshotItem.objects.filter(about, outcome=Outcome.USED, snapshot__run__policy__isnull=False).select_related(
+        "snapshot__run__policy"
+    )
     by_policy: dict[int, TrainedOn] = {}
-    for item in used.order_by("judgment"):
+    for item in used.order_by("judgment", "ranking"):
         policy = item.snapshot.run.policy
-        by_policy.setdefault(policy.pk, TrainedOn(policy, [])).judgments.append(item.judgment_id or 0)
+        by_policy.setdefault(policy.pk, TrainedOn(policy, [])).decisions.append(
+            item.judgment_id or item.ranking_id or 0
+        )
     own = sorted(by_policy.values(), key=lambda row: row.policy.number)
     return own, descendants(row.policy for row in own)

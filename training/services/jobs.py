@@ -21,7 +21,9 @@ from training.models import Job, Policy, Run
 from training.paths import attempt_folder, drop_checkpoints, drop_working_files, earlier_attempts
 from training.services.database import BROKEN, patiently, reconnecting
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, release, renew
+from training.services.outbound import publish_merge, publish_push, write_merge_dir, write_push_dir
 from training.services.publishing import publish_run, record_skips, relay, write_train_dir
+from training.services.release import CannotReleaseError
 from training.services.runs import end_run, mark_training, spec_problems, wish_for
 from training.services.sampling import publish_samples, write_sample_dir
 from training.services.scoring import publish_scores, write_score_dir
@@ -90,6 +92,8 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         return _failed("snapshot_changed", error.args[0])
     except SpecError as error:
         return _failed("bad_spec", spec_problems(error))
+    except CannotReleaseError as error:
+        return _failed("cannot_release", error.args[0])
     watch = Watch(
         keep=partial(_keep, job, lease),
         wished=partial(_wished, job),
@@ -115,6 +119,10 @@ def _write_folder(job: Job, folder: Path, checkpoints: list[Path]) -> None:
         write_score_dir(job, folder)
     elif job.kind == Kind.TRIAL:
         write_trial_dir(job, folder)
+    elif job.kind == Kind.MERGE:
+        write_merge_dir(job, folder)
+    elif job.kind == Kind.PUSH:
+        write_push_dir(job, _policy_of(job), folder)
     else:
         write_sample_dir(job, folder)
 
@@ -160,6 +168,10 @@ def _publish(job: Job, lease: Lease, folder: Path, result: dict[str, Any]) -> No
             publish_scores(lease=lease, run=_run_of(job), policy=_policy_of(job), folder=folder, result=result)
         elif job.kind == Kind.TRIAL:
             publish_trial(lease=lease, job=job, folder=folder, result=result)
+        elif job.kind == Kind.MERGE:
+            publish_merge(lease=lease, job=job, policy=_policy_of(job), folder=folder, result=result)
+        elif job.kind == Kind.PUSH:
+            publish_push(lease=lease, job=job, policy=_policy_of(job), result=result)
         else:
             publish_samples(lease=lease, job=job, folder=folder, result=result)
     except (ManifestError, SnapshotChangedError, ValueError, KeyError, FileNotFoundError) as error:

@@ -2,20 +2,20 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
 from annotate.models import User
 from annotate.said import Said
 from annotate.services.audit import record_deed
 from training.card import card
 from training.engine import rundir
-from training.models import Policy
+from training.models import Job, Policy
+from training.paths import merged_folder, weights_folder
 from training.queries.cards import card_facts, public_base
 from training.streamzip import stream_zip
 
@@ -49,7 +49,27 @@ def release_of(policy: Policy) -> Release:
     """
     if not policy.adapter_path:
         raise CannotReleaseError(Said("The base is not ours to give: take it from where it came."))
-    return _release(policy, Path(settings.HOME) / policy.adapter_path, policy.manifest_sha256)
+    return _release(policy, weights_folder(policy), policy.manifest_sha256)
+
+
+def merged_release_of(policy: Policy) -> Release:
+    """The whole model that a worker made of the policy. Raises ``CannotReleaseError`` when there is none.
+
+    Its sizes are checked; its digests, which whoever gets it can verify, were when it was made: it may be large.
+    """
+    folder = merged_folder(policy)
+    if merge_job(policy) is None or not (folder / rundir.MANIFEST).exists():
+        raise CannotReleaseError(Said("There is no whole model of this policy yet. Let a worker make it first."))
+    recorded = json.loads((folder / rundir.MANIFEST).read_text(encoding="utf-8"))["files"]
+    for name, entry in recorded.items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != entry["bytes"]:
+            raise CannotReleaseError(Said("The whole model is damaged (%(file)s). Let it be made again.", file=name))
+    return _of(policy, folder, recorded, name=f"policy-{policy.number}-merged")
+
+
+def merge_job(policy: Policy) -> Job | None:
+    """The newest job that made a whole model of the policy."""
+    return policy.jobs.filter(kind=Job.Kind.MERGE, state=Job.State.DONE).order_by("-created_at").first()
 
 
 def _release(policy: Policy, folder: Path, digest: str) -> Release:
@@ -59,17 +79,21 @@ def _release(policy: Policy, folder: Path, digest: str) -> Release:
         raise CannotReleaseError(
             Said("The files are not what was published (%(why)s). Restore them from a backup.", why=str(error))
         ) from error
+    return _of(policy, folder, recorded, name=f"policy-{policy.number}")
+
+
+def _of(policy: Policy, folder: Path, recorded: dict[str, Any], *, name: str) -> Release:
     form = "adapter" if ADAPTER_CONFIG in recorded else "model"
     own: dict[str, bytes] = {CARD: card(card_facts(policy, form=form)).encode()}
     if form == "adapter":
         own[ADAPTER_CONFIG] = _without_folders(folder / ADAPTER_CONFIG, policy)
-    files: list[tuple[str, Path | bytes]] = [(name, folder / name) for name in recorded if name not in own]
-    listed: dict[str, Any] = {name: recorded[name] for name in recorded if name not in own}
-    for name, content in own.items():
-        files.append((name, content))
-        listed[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    files: list[tuple[str, Path | bytes]] = [(file, folder / file) for file in recorded if file not in own]
+    listed: dict[str, Any] = {file: recorded[file] for file in recorded if file not in own}
+    for file, content in own.items():
+        files.append((file, content))
+        listed[file] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     files.append((rundir.MANIFEST, _manifest(policy, listed)))
-    return Release(f"policy-{policy.number}", policy, sorted(files))
+    return Release(name, policy, sorted(files, key=lambda entry: entry[0]))
 
 
 def _without_folders(config: Path, policy: Policy) -> bytes:
@@ -94,21 +118,32 @@ def _manifest(policy: Policy, listed: dict[str, Any]) -> bytes:
     return (json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
 
 
-def note_release(*, release: Release, actor: User | None, to: str) -> None:
-    """Who took which weights where, in the audit log. ``to``: "download", "folder", or a repository."""
+def own_form(policy: Policy) -> str:
+    """What the policy's own weights are: "adapter" or "model"."""
+    return "model" if policy.whole else "adapter"
+
+
+def note_release(*, policy: Policy, what: str, actor: User | None, to: str) -> None:
+    """Who took which weights where, in the audit log.
+
+    ``what``: "adapter", "model" or "merged"; ``to``: "download", "folder", or a repository's address.
+    """
     record_deed(
-        project=release.policy.project,
+        project=policy.project,
         actor=actor,
         verb="policy.released",
-        subject=f"policy {release.policy.number}",
-        files=len(release.files),
-        manifest=release.policy.manifest_sha256,
+        subject=f"policy {policy.number}",
+        what=what,
+        manifest=policy.manifest_sha256,
         to=to,
     )
 
 
-def write_release(release: Release, folder: Path) -> None:
-    """The files in a new folder, which appears when it is whole. Raises ``FileExistsError`` or ``OSError``."""
+def write_release(release: Release, folder: Path, *, link: bool = False) -> None:
+    """The files in a new folder, which appears when it is whole. Raises ``FileExistsError`` or ``OSError``.
+
+    ``link``: weights are linked, not copied, for a folder that nobody will write into.
+    """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already")
     part = folder.with_name(f".{folder.name}{_PART}")
@@ -119,6 +154,8 @@ def write_release(release: Release, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, bytes):
                 target.write_bytes(source)
+            elif link:
+                os.link(source, target)
             else:
                 shutil.copyfile(source, target)
         part.rename(folder)

@@ -1,7 +1,9 @@
 import csv
 import io
 from collections.abc import Iterator
+from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -14,11 +16,21 @@ from annotate.access import SignedInRequest, membership_for
 from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.telling import told_error
-from training.models import Loop, Policy
+from training.models import Job, Loop, Policy
+from training.paths import merged_folder
 from training.queries import registry
 from training.queries.retracted import retracted_since
 from training.queries.runs import settings_shown
-from training.services.release import CannotReleaseError, note_release, release_of
+from training.queries.trials import progress_of
+from training.services.outbound import newest_job, start_merge, start_push
+from training.services.release import (
+    CannotReleaseError,
+    merge_job,
+    merged_release_of,
+    note_release,
+    own_form,
+    release_of,
+)
 
 KINDS = ("judgment", "rating", "ranking")
 
@@ -69,7 +81,7 @@ def policy(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
         "files": sorted(found.manifest.get("files", {}).items()),
         "learned": learned.get(found.pk),
         "inherited": [(row, learned[row.pk]) for row in ancestors[1:] if row.pk in learned],
-    }
+    } | _release_context(membership, found)
     return render(request, "training/policy.html", context)
 
 
@@ -120,18 +132,80 @@ def _csv_lines(policy: Policy) -> Iterator[str]:
     yield line.getvalue()
 
 
+def _release_context(membership: Membership, found: Policy) -> dict[str, Any]:
+    """What can be done with the weights, and how far the jobs are that get them ready."""
+    jobs = {kind: newest_job(found, kind) for kind in (Job.Kind.MERGE, Job.Kind.PUSH)}
+    merging, pushing = (None if job is None else progress_of(job) for job in jobs.values())
+    active = [progress for progress in (merging, pushing) if progress is not None and progress.active]
+    return {
+        "membership": membership,
+        "project": membership.project,
+        "policy": found,
+        "merging": merging,
+        "pushing": pushing,
+        "push_job": jobs[Job.Kind.PUSH],
+        "merged": merge_job(found) is not None and merged_folder(found).is_dir(),
+        "namespace": settings.HUB_NAMESPACE,
+        "hub_private": settings.HUB_PRIVATE,
+        "suggested": f"policy-{found.number}",
+        "release_active": bool(active),
+        "release_seen": "-".join(progress.seen if progress else "0" for progress in (merging, pushing)),
+    }
+
+
+@require_safe
+@login_required
+def release_state(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """The part of the page about taking the weights away; 204 while the browser has seen all there is."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    context = _release_context(membership, _policy_of(membership, number))
+    if request.GET.get("seen") == context["release_seen"]:
+        return HttpResponse(status=204)
+    return render(request, "training/_release.html", context)
+
+
 @require_POST
 @login_required
 def download(request: SignedInRequest, project_id: int, number: int) -> HttpResponseBase:
     """The policy's weights with model card and manifest, as a ZIP archive that is made while it is sent."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     found = _policy_of(membership, number)
+    merged = request.POST.get("what") == "merged"
     try:
-        release = release_of(found)
+        release = merged_release_of(found) if merged else release_of(found)
     except CannotReleaseError as error:
         messages.error(request, told_error(error))
         return redirect("training:policy", project_id, number)
-    note_release(release=release, actor=request.user, to="download")
+    note_release(policy=found, what="merged" if merged else own_form(found), actor=request.user, to="download")
     answer = StreamingHttpResponse(release.stream(), content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{release.name}-project{project_id}.zip"'
     return answer
+
+
+@require_POST
+@login_required
+def merge(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """Asks a worker for a whole model of base and adapter."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    try:
+        start_merge(policy=_policy_of(membership, number))
+    except CannotReleaseError as error:
+        messages.error(request, told_error(error))
+    return redirect("training:policy", project_id, number)
+
+
+@require_POST
+@login_required
+def push(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """Asks a worker to push the policy to the Hub."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    try:
+        start_push(
+            policy=_policy_of(membership, number),
+            name=request.POST.get("name", "").strip(),
+            merged=request.POST.get("what") == "merged",
+            started_by=request.user,
+        )
+    except CannotReleaseError as error:
+        messages.error(request, told_error(error))
+    return redirect("training:policy", project_id, number)
