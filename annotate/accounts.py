@@ -27,7 +27,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Invite, User
-from annotate.queries.accounts import needs_factor
+from annotate.queries.accounts import factors_of, needs_factor
 from annotate.sealing import seal, unseal
 from annotate.services.audit import record_deed
 from annotate.services.people import InviteGoneError, accept_invite, open_invite
@@ -59,7 +59,12 @@ class SecondFactor(DefaultMFAAdapter):  # type: ignore[misc]  # As above.
         return unseal(encrypted_text)
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
-        return not (settings.REQUIRE_MFA and needs_factor(authenticator.user))
+        """Where the person's role needs a second factor, the last one stays."""
+        last = all(factor.pk == authenticator.pk for factor in factors_of(authenticator.user))
+        return not (settings.REQUIRE_MFA and last and needs_factor(authenticator.user))
+
+    def generate_authenticator_name(self, user: User, type: Authenticator.Type) -> str:  # noqa: A002  (allauth's word)
+        return gettext("Passkey %(number)s") % {"number": len(factors_of(user)) + 1}
 
 
 class ProviderSignIn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # As above.

@@ -27,6 +27,9 @@ OPEN = frozenset(
         "mfa_qr",
         "mfa_authenticate",
         "mfa_reauthenticate",
+        "mfa_add_webauthn",
+        "mfa_reauthenticate_webauthn",
+        "mfa_login_webauthn",
     }
 )
 

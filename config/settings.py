@@ -326,7 +326,14 @@ SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
 SOCIALACCOUNT_REAUTHENTICATION_REQUIRED = True
 SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
 MFA_ADAPTER = "annotate.accounts.SecondFactor"
-MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+# A passkey that asks for a finger, a face or a PIN is enough alone. Browsers want HTTPS for any, or localhost.
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_FORMS = {
+    "login_webauthn": "annotate.forms.passkeys.LoginForm",
+    "reauthenticate_webauthn": "annotate.forms.passkeys.ReauthenticateForm",
+    "authenticate_webauthn": "annotate.forms.passkeys.AuthenticateForm",
+}
 MFA_TOTP_ISSUER = "Pairloop"
 # A code counts half a minute longer, for clocks that are not quite right. Each code counts once.
 MFA_TOTP_TOLERANCE = 1

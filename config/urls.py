@@ -5,6 +5,7 @@ from allauth.account.decorators import secure_admin_login
 from allauth.mfa.base import views as mfa
 from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
+from allauth.mfa.webauthn import views as webauthn
 from allauth.socialaccount import views as socialaccount
 from django.contrib import admin
 from django.urls import include, path
@@ -40,6 +41,11 @@ account_patterns = [
         require_safe(never_cache(recovery_codes.view_recovery_codes)),
         name="mfa_view_recovery_codes",
     ),
+    path("passkeys/", RedirectView.as_view(pattern_name="annotate:account"), name="mfa_list_webauthn"),
+    path("passkeys/add/", never_cache(webauthn.add_webauthn), name="mfa_add_webauthn"),
+    path("passkeys/confirm/", never_cache(webauthn.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"),
+    path("passkeys/sign-in/", never_cache(webauthn.login_webauthn), name="mfa_login_webauthn"),
+    path("passkeys/<int:pk>/remove/", second_factor.remove_passkey, name="mfa_remove_webauthn"),
     path("second-factor/recovery/new/", recovery_codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),
     path(
         "second-factor/recovery/download/",

@@ -13,6 +13,12 @@ def has_factor(user: User) -> bool:
     return User.objects.filter(FACTOR, pk=user.pk).exists()
 
 
+def factors_of(user: User) -> list[Authenticator]:
+    """The person's second factors, recovery codes apart, the oldest first."""
+    factors = Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.RECOVERY_CODES)
+    return list(factors.order_by("pk"))
+
+
 def needs_factor(user: User) -> bool:
     """Has this person a role for which the site asks a second factor, where ``REQUIRE_MFA`` is set?"""
     return (

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from annotate.access import SignedInRequest
 from annotate.forms.accounts import NameForm
 from annotate.models import User
-from annotate.queries.accounts import has_factor
+from annotate.queries.accounts import factors_of, has_factor
 from annotate.services import accounts as service
 
 
@@ -27,7 +27,13 @@ def account(request: SignedInRequest) -> HttpResponse:
         service.rename(user=request.user, **form.cleaned_data)
         messages.success(request, _("Saved."))
         return redirect("annotate:account")
-    context = {"form": form, "has_factor": has_factor(request.user)}
+    factors = factors_of(request.user)
+    context = {
+        "form": form,
+        "has_factor": has_factor(request.user),
+        "app": any(factor.type == "totp" for factor in factors),
+        "passkeys": [factor for factor in factors if factor.type == "webauthn"],
+    }
     return render(request, "annotate/account.html", context, status=422 if form.errors else 200)
 
 

@@ -68,6 +68,12 @@ TABLE: dict[str, Page] = {
     "mfa_view_recovery_codes": Page(NOTHING_YET, None),
     "mfa_generate_recovery_codes": Page(SIGNED_IN, SIGNED_IN),
     "mfa_download_recovery_codes": Page(NOTHING_YET, None),
+    "mfa_list_webauthn": Page(FOR_ALL, FOR_ALL),
+    "mfa_add_webauthn": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_reauthenticate_webauthn": Page(SIGNED_IN, SIGNED_IN),
+    # Whoever is not signed in is led back to the form that has the button.
+    "mfa_login_webauthn": Page(SIGNED_IN, SIGNED_IN),
+    "mfa_remove_webauthn": Page(NOTHING_YET, NOTHING_YET, {"pk": "bob"}),
     "annotate:account": Page(SIGNED_IN, SIGNED_IN),
     "annotate:sign_out_everywhere": Page(None, SIGNED_IN),
     "annotate:accounts": Page(SITE, None),

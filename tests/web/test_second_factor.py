@@ -201,3 +201,32 @@ def test_a_key_from_before_encryption_still_counts_and_is_sealed(client: Client,
     factor.refresh_from_db()
     assert plain not in str(factor.data)
     assert unseal(factor.data["secret"]) == plain
+
+
+def test_a_last_passkey_stays_where_the_role_needs_a_factor(
+    client: Client, project: Project, lea: User, bob: User, settings: Settings
+) -> None:
+    settings.REQUIRE_MFA = True
+    first, second = (
+        Authenticator.objects.create(user=lea, type=Authenticator.Type.WEBAUTHN, data={"name": name, "credential": {}})
+        for name in ("Phone", "Key")
+    )
+    client.force_login(bob)
+    assert client.get(reverse("mfa_remove_webauthn", args=[first.pk])).status_code == 404
+    client.force_login(lea)
+    assert client.get(reverse("annotate:home")).status_code == 200
+    remove = reverse("mfa_remove_webauthn", args=[first.pk])
+    client.post(client.get(remove)["Location"], {"password": PASSWORD})
+    assert "“Phone”" in client.get(remove).content.decode()
+    client.post(remove)
+    refused = client.post(reverse("mfa_remove_webauthn", args=[second.pk]), follow=True)
+    assert "it stays on" in refused.content.decode()
+    assert list(Authenticator.objects.filter(user=lea)) == [second]
+
+
+def test_a_passkey_that_proves_nothing_signs_nobody_in(client: Client, bob: User) -> None:
+    asked = client.get(reverse("mfa_login_webauthn"), headers={"X-Requested-With": "XMLHttpRequest"}).json()
+    assert asked["request_options"]["publicKey"]["userVerification"] == "required"
+    for credential in ("", "{}", '{"id": "x"}', "[1]", '"x"'):
+        client.post(reverse("mfa_login_webauthn"), {"credential": credential})
+        assert client.get(reverse("annotate:home")).status_code == 302
