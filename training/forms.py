@@ -38,6 +38,9 @@ def _whole(label: "_StrPromise", hint: "_StrPromise") -> forms.IntegerField:
     )
 
 
+GUARD_CHOICES = [("off", _("do not look")), ("warn", _("warn")), ("stop", _("stop and save"))]
+
+
 class RunForm(forms.Form):
     """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
 
@@ -154,6 +157,35 @@ class RunForm(forms.Form):
     save_every = _whole(_("Checkpoint every"), _("Steps between checkpoints: what a crash can cost at most."))
     seed = _whole(_("Seed"), _("Of the adapter's first weights and the order of rows. The same seed repeats a run."))
 
+    look_every = _whole(
+        _("Look every"),
+        _("Steps between two looks at held-out judgments and guards; 0 for none. Looking does not change the result."),
+    )
+    patience = _whole(
+        _("Patience"),
+        _("Looks without a better held-out accuracy before the run ends with the best weights; 0: it never does."),
+    )
+    chosen_guard = forms.ChoiceField(
+        label=_("Preferred answers grow unlikely"),
+        choices=GUARD_CHOICES,
+        help_text=_("Likelihood displacement: the margin may grow while both answers grow less likely."),
+    )
+    chosen_drop = _decimal(_("… by more than, nats"), _("Mean fall of their log-probability since the start."))
+    kl_guard = forms.ChoiceField(
+        label=_("KL to the base"),
+        choices=GUARD_CHOICES,
+        help_text=_("Estimated at each look from fresh answers, which takes time."),
+    )
+    kl_budget = _decimal(_("… above, nats an answer"), _("Good rounds of the starter stay below 10."))
+    length_guard = forms.ChoiceField(
+        label=_("Length of fresh answers"),
+        choices=GUARD_CHOICES,
+        help_text=_("Against the length before the first step. Takes fresh answers too."),
+    )
+    length_ratio = _decimal(_("… more than, times"), _("2: neither twice as long nor half as long."))
+    fresh_answers = _whole(_("Fresh answers"), _("Sampled at a look, for KL and length. More say it more exactly."))
+    fresh_tokens = _whole(_("Longest fresh answer"), _("In tokens. The KL is of answers cut there."))
+
     IN_SIGHT = ("learning_rate", "beta", "epochs", "batch_size")
     SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
         (_("Judgments"), ("source", "aggregation")),
@@ -177,6 +209,21 @@ class RunForm(forms.Form):
             ),
         ),
         (_("Safety and repetition"), ("min_rows", "save_every", "seed")),
+        (
+            _("Looks while it trains"),
+            (
+                "look_every",
+                "patience",
+                "chosen_guard",
+                "chosen_drop",
+                "kl_guard",
+                "kl_budget",
+                "length_guard",
+                "length_ratio",
+                "fresh_answers",
+                "fresh_tokens",
+            ),
+        ),
     )
 
     def __init__(

@@ -147,3 +147,12 @@ def test_a_knob_of_another_method_is_refused_rather_than_ignored() -> None:
     assert set(found) == {"label_smoothing", "loss_weights"}
     assert found["label_smoothing"] == "has no effect on KTO; leave it out"
     assert set(problems(TrainSpec, method="dpo", model="m", desirable_weight=2.0)) == {"desirable_weight"}
+
+
+def test_guards_and_patience_need_looks() -> None:
+    with pytest.raises(SpecError) as caught:
+        TrainSpec(method="dpo", model="m", patience=2, kl_guard="stop")
+    assert set(caught.value.problems) == {"patience", "kl_guard"}
+    assert TrainSpec(method="dpo", model="m", patience=2, kl_guard="stop", look_every=5).patience == 2
+    with pytest.raises(SpecError, match="must be one of"):
+        TrainSpec(method="dpo", model="m", look_every=5, length_guard="shout")

@@ -19,6 +19,7 @@ from training.engine.spec import TrainSpec
 from training.models import Job, Loop, Run
 from training.paths import attempt_folder, drop_working_files, earlier_attempts
 from training.queries.runs import why_not_resumable
+from training.services.heldout import score_rows
 from training.services.jobs import drop_checkpoints_of_others
 from training.services.leases import claim
 from training.services.loops import ensure_loop
@@ -205,6 +206,28 @@ too_few_rows one_sided snapshot_changed bad_spec guards not_finite out_of_memory
 @pytest.mark.parametrize("code", ENDS.split())
 def test_every_end_has_advice(code: str) -> None:
     assert advice(code, {"learning_rate": 1e-4}).steps
+
+
+# --- What it looks at --------------------------------------------------------------------------------------------
+
+
+def test_a_run_looks_at_judgments_on_reserved_prompts_frozen_when_it_starts(
+    loop: Loop, bob: User, tmp_path: Path
+) -> None:
+    reserved = [make_comparison(make_prompt(loop.project, split="reserved"), round=1) for _ in range(3)]
+    for comparison in reserved[:2]:
+        make_judgment(comparison, bob, "A")
+    run = begun(loop)
+    make_judgment(reserved[2], bob, "A")
+    job = Job.objects.get(run=run)
+    rows = list(score_rows(job))
+    assert [row["kind"] for row in rows].count("pair") == 2
+    write_train_dir(run, tmp_path / "1", resume_from=[], heldout=rows)
+    assert list(rundir.iter_rows(tmp_path / "1" / "heldout.jsonl")) == rows
+    assert run.spec["look_every"] == 10
+    ended(run, "cancelled", "cancelled")
+    unwatched = begun(loop, look_every=0, chosen_guard="off")
+    assert Job.objects.get(run=unwatched).payload == {}
 
 
 # --- The command ------------------------------------------------------------------------------------------------------

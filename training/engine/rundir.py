@@ -2,6 +2,7 @@
 
     spec.json      what to do (training.engine.spec); written by the caller before the start
     rows.jsonl     the data, one JSON object a line; written by the caller before the start
+    heldout.jsonl  train only, and only where there is something: judged pairs and prompts to look at while it trains
     stop           an empty file that asks for a cancel, for callers that cannot send SIGTERM
     finish         train only: an empty file that asks to end after this step and publish what has been learnt
     events.jsonl   grows while the engine works: {"seq", "at", "kind", ...}
@@ -36,7 +37,7 @@ SPEC, ROWS, EVENTS, RESULT, STOP, MANIFEST = (
 )
 
 
-FINISH = "finish"
+FINISH, HELDOUT = "finish", "heldout.jsonl"
 
 
 class ManifestError(ValueError):
@@ -102,12 +103,16 @@ def iter_rows(path: Path) -> Iterator[dict[str, Any]]:
 # --- the caller's side ------------------------------------------------------------------------------------------------
 
 
-def write_run_dir(path: Path, spec: "Spec", rows: Iterable[Mapping[str, Any]]) -> None:
+def write_run_dir(
+    path: Path, spec: "Spec", rows: Iterable[Mapping[str, Any]], heldout: Iterable[Mapping[str, Any]] = ()
+) -> None:
     """Creates the folder with `rows.jsonl`, then `spec.json`. Raises FileExistsError when a spec is already there."""
     path.mkdir(parents=True, exist_ok=True)
     if (path / SPEC).exists():
         raise FileExistsError(f"{path} already holds a {SPEC}; give each attempt a folder of its own")
     write_rows(path / ROWS, rows)
+    if kept := list(heldout):
+        write_rows(path / HELDOUT, kept)
     write_atomically(path / SPEC, json.dumps(spec.to_json(), indent=2, allow_nan=False) + "\n")
 
 
@@ -212,6 +217,11 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_text(text: str) -> str:
+    """Hex digest of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _files_below(folder: Path) -> list[str]:

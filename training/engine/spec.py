@@ -20,6 +20,7 @@ SPEC_FORMAT = 1
 
 REFERENCES = ("base", "previous")
 DEVICES = ("auto", "cpu", "cuda")
+GUARD_ACTIONS = ("off", "warn", "stop")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 
 
@@ -172,6 +173,16 @@ class TrainSpec(Spec):
     device: str = "auto"  # "auto", "cpu" or "cuda"
     resume_from: tuple[str, ...] = ()  # `checkpoints` folders of earlier attempts at the same job
     group_by_length: bool = True  # rows of like length together: less padding, the same number of steps
+    look_every: int = 0  # optimizer steps between looks at held-out judgments and guards; 0 = none
+    patience: int = 0  # looks without a better held-out accuracy before the run ends; 0 = it never ends early
+    kl_guard: str = "off"  # "off", "warn", or "stop" (end early, publish): KL to the base on fresh answers
+    kl_budget: float = 20.0  # nats an answer; good rounds of the starter stay below 10, ruin is beyond 100
+    chosen_guard: str = "off"  # likewise: preferred answers grow less likely (likelihood displacement)
+    chosen_drop: float = 20.0  # nats an answer that their mean log-probability may fall below where it began
+    length_guard: str = "off"  # likewise: fresh answers grow longer, or shorter
+    length_ratio: float = 2.0  # how many times as long (or one part in that) as before the first step they may be
+    fresh_answers: int = 16  # answers sampled at a look, where the KL or the length is guarded
+    fresh_tokens: int = 64  # the longest of them; the KL is of answers cut there
     reference_cache: str = ""  # folder where the reference's log-probabilities are kept for later runs; "" = nowhere
     reference_cache_mb: int = 1024  # what that folder may hold, in MiB; what was used longest ago goes first
 
@@ -209,6 +220,7 @@ class TrainSpec(Spec):
         checks.choice("device", DEVICES)
         checks.texts("resume_from")
         checks.flag("group_by_length")
+        self._check_looks(checks)
         checks.text("reference_cache")
         checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:
@@ -219,6 +231,22 @@ class TrainSpec(Spec):
         if isinstance(self.target_modules, str) and "lm_head" in self.target_modules:
             checks.add("target_modules", Said("must not contain lm_head: TRL computes log-probabilities past it"))
         checks.finish()
+
+    def _check_looks(self, checks: Checks) -> None:
+        checks.number("look_every", 0, 1_000_000, whole=True)
+        checks.number("patience", 0, 1000, whole=True)
+        checks.number("kl_budget", 0, 10_000, above=True)
+        checks.number("chosen_drop", 0, 100_000, above=True)
+        checks.number("length_ratio", 1, 1000, above=True)
+        checks.number("fresh_answers", 2, 1000, whole=True)
+        checks.number("fresh_tokens", 1, 32768, whole=True)
+        guards = ("kl_guard", "chosen_guard", "length_guard")
+        for name in guards:
+            checks.choice(name, GUARD_ACTIONS)
+        if not checks.problems and self.look_every == 0:
+            for name in ("patience", *guards):
+                if getattr(self, name) not in (0, "off"):
+                    checks.add(name, Said("needs looks: set how many steps lie between two of them"))
 
     def _check_foreign(self, checks: Checks, own: Method) -> None:
         """A knob of another method would do nothing here, without a word."""

@@ -23,6 +23,7 @@ from annotate.said import Said
 from training.engine import checkpoints, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
+from training.engine.looks import Looks
 from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
@@ -49,7 +50,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
     Raises Failure or Cancelled; then nothing is published.
     """
-    from training.engine.models import ADAPTER, add_adapter, choose_device, load_base, load_tokenizer
+    from training.engine.models import add_adapter, choose_device, load_base, load_tokenizer
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
     device = choose_device(spec.device)
@@ -64,6 +65,8 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
     set_seed(spec.seed)
     model: Any = load_base(ref, device)
+    looks = Looks(job, spec, chat, usable)
+    looks.measure_base(model)
     if spec.own.has_reference:
         trainer = _held_close(job, spec, device, chat, model, usable)
     else:
@@ -75,39 +78,53 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
         group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     _require_space(job, trainer.model, spec)
 
-    about = _checkpoint_about(spec, usable)
-    root = job.path / checkpoints.FOLDER
-    found = _where_to_resume(job, [*map(Path, spec.resume_from), root], about)
     trainer.remove_callback(PrinterCallback)
-    watch = Watch(job, root, about, spec.save_total_limit)
-    trainer.add_callback(watch.callback())
+    found = _watch_and_find_checkpoint(job, spec, trainer, usable, looks)
+    looks.at_start(trainer.model)
     job.events.phase("train", Said("Training on %(n)s rows", n=len(usable)))
     job.stop_only_between_steps()
-    trainer.train(resume_from_checkpoint=str(found) if found else None)
+    if looks.ended is None:  # else an attempt before this one had ended early and was killed before it could publish
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
     shutil.rmtree(job.path / WORK, ignore_errors=True)
     if job.stop_asked:
         raise Cancelled
-    about = _adapter_about(spec, usable, watch.ended_early)
+    return _finish(job, spec, trainer, chat, usable, looks)
+
+
+def _watch_and_find_checkpoint(
+    job: Job, spec: TrainSpec, trainer: Any, usable: Sequence[TrainingRow], looks: Looks
+) -> Path | None:
+    """Sets the watch on the trainer; the newest sound checkpoint of the very same job to resume from, or None."""
+    about = _checkpoint_about(spec, usable) | looks.about()
+    root = job.path / checkpoints.FOLDER
+    shutil.rmtree(job.path / WORK, ignore_errors=True)  # what a killed process left half-written
+    found = checkpoints.newest_verified(
+        [Path(item) for item in spec.resume_from] + [root], about=about, warn=job.events.warning
+    )
+    trainer.add_callback(Watch(job, root, about, spec.save_total_limit, looks).callback())
+    if found is None:
+        return None
+    job.events.phase("resume", Said("Resuming from step %(step)s", step=found[0]))
+    job.about["resumed_from_step"] = found[0]
+    looks.restore(found[1])
+    return found[1]
+
+
+def _finish(job: Job, spec: TrainSpec, trainer: Any, chat: Chat, usable: Sequence[TrainingRow], looks: Looks) -> Said:
+    """Publishes the weights, the best ones where the looks chose, and says what came of the run."""
+    from training.engine.models import ADAPTER
+
+    steps, ended_early = looks.ended or (int(trainer.state.global_step), None)
+    looks.take_best(trainer.model, steps)
+    about = _adapter_about(spec, usable, ended_early)
     if spec.own.merges:
         job.events.phase("publish", Said("Merging, checking and saving the model"))
         job.manifest_sha256 = _publish_model(job.path, trainer.model, chat, about)
     else:
         job.events.phase("publish", Said("Checking and saving the adapter"))
         job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, about)
-    job.metrics |= {"rows": len(usable), "steps": trainer.state.global_step} | _last_metrics(trainer.state.log_history)
-    return _closing(job, rows=len(usable), steps=int(trainer.state.global_step), ended_early=watch.ended_early)
-
-
-def _where_to_resume(job: Job, places: Sequence[Path], about: Mapping[str, Any]) -> Path | None:
-    """The newest checkpoint that can be trusted, or None for a start from the beginning."""
-    shutil.rmtree(job.path / WORK, ignore_errors=True)  # what a killed process left half-written
-    found = checkpoints.newest_verified(places, about=about, warn=job.events.warning)
-    if found is None:
-        return None
-    step, folder = found
-    job.events.phase("resume", Said("Resuming from step %(step)s", step=step))
-    job.about["resumed_from_step"] = step
-    return folder
+    job.metrics |= {"rows": len(usable), "steps": steps} | _last_metrics(trainer.state.log_history)
+    return _closing(job, rows=len(usable), steps=steps, ended_early=ended_early)
 
 
 def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Said:

@@ -11,6 +11,7 @@ from typing import Any
 from annotate.said import Said
 from training.engine import checkpoints
 from training.engine.job import Failure, Job
+from training.engine.looks import Looks
 
 # The set that is ever reported; TRL logs more, and its set changes with the release.
 METRICS = (
@@ -43,13 +44,12 @@ def most_memory() -> int:
 class Watch:
     """The deeds of the callback, apart from transformers, which is imported late."""
 
-    def __init__(self, job: Job, root: Path, about: Mapping[str, Any], limit: int) -> None:
+    def __init__(self, job: Job, root: Path, about: Mapping[str, Any], limit: int, looks: Looks) -> None:
         self.job = job
+        self.looks = looks
         self.root = root
         self.about = about
         self.limit = limit
-        # Why training ends before its last step although nobody cancelled it.
-        self.ended_early: Said | None = None
         # Where the last step ended: (seconds, tokens so far). The pace of a step is against it.
         self.before: tuple[float, float] | None = None
 
@@ -85,25 +85,21 @@ class Watch:
             self.before = now, float(tokens)
         return found
 
-    def step_ended(self, step: int, total: int) -> bool:
+    def step_ended(self, step: int, total: int, model: Any) -> bool:
         """Progress, and whether training ends here: cancelled, or early with what has been learnt."""
         self.job.events.progress(step, total)
         if self.job.stop_asked:
             return True
-        if self.ended_early is None and step < total and self.job.finish_asked:
-            self.end_early(step, total, Said("a lead stopped it and kept what it had learnt"))
-        return self.ended_early is not None
-
-    def end_early(self, step: int, total: int, why: str) -> None:
-        """No more steps: the weights of now are published, marked as stopped early."""
-        self.ended_early = Said(
-            "stopped early after step %(step)s of %(total)s: %(why)s", step=step, total=total, why=why
-        )
-        self.job.about["stopped_early"] = self.ended_early
-        self.job.events.phase("early", self.ended_early)
+        why = self.looks.look(model, step) if self.looks.due(step, total) else None
+        if why is None and self.job.finish_asked:
+            why = Said("a lead stopped it and kept what it had learnt")
+        if why is not None and step < total:
+            self.looks.end(step, total, why, model)
+        return self.looks.ended is not None
 
     def saved(self, step: int, folder: Path) -> None:
         """The trainer has written a checkpoint into its work folder: publish it."""
+        self.looks.save(folder)
         place = checkpoints.keep(folder, self.root, about=self.about, limit=self.limit)
         self.job.events.write("checkpoint", step=step, path=place.relative_to(self.job.path).as_posix())
 
@@ -118,7 +114,7 @@ class Watch:
                 watch.job.events.progress(state.global_step, state.max_steps)
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                if watch.step_ended(state.global_step, state.max_steps):
+                if watch.step_ended(state.global_step, state.max_steps, kwargs["model"]):
                     control.should_training_stop = True
                     control.should_save = True  # stopping alone does not save
 

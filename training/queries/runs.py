@@ -176,6 +176,8 @@ class Live:
     # The newest step's, in training: of the rows of that step only.
     accuracy: float | None
     margin: float | None
+    # Of the newest look at held-out judgments.
+    heldout: float | None
     # The pace of the newest step, and the most memory so far in MiB.
     tokens_per_second: float | None
     memory: float | None
@@ -207,6 +209,7 @@ def live(run: Run) -> Live:
         eta_seconds=eta,
         accuracy=run.latest.get(SERIES["accuracy"]),
         margin=run.latest.get(SERIES["margin"]),
+        heldout=_newest_heldout(run),
         tokens_per_second=run.latest.get(SERIES["tokens_per_second"]),
         memory=run.latest.get(SERIES["memory"]),
         phase=doing,
@@ -219,6 +222,11 @@ def stopped_early(run: Run) -> str:
     """Why training ended before its last step, in words; empty where it did not."""
     kept = run.result.get("about", {}).get("stopped_early")
     return told(kept) if kept else ""
+
+
+def _newest_heldout(run: Run) -> float | None:
+    newest = run.events.filter(kind="look").order_by("-pk").values_list("data", flat=True).first()
+    return None if newest is None else newest.get("values", {}).get(SERIES["heldout"])
 
 
 def _last_checkpoint(run: Run) -> int | None:

@@ -39,14 +39,28 @@ KNOBS = (
     "min_rows",
     "gradient_checkpointing",
     "reference",
+    "look_every",
+    "patience",
+    "chosen_guard",
+    "chosen_drop",
+    "kl_guard",
+    "kl_budget",
+    "length_guard",
+    "length_ratio",
+    "fresh_answers",
+    "fresh_tokens",
 )
+# Looks cost a pass over what is held out, and change nothing in the result. Sampling fresh answers (for KL and length)
+# costs more, so that is for who asks for it.
+LOOKS: dict[str, Any] = {"look_every": 25, "chosen_guard": "warn"}
+STARTER_LOOKS = LOOKS | {"look_every": 10}
 
 
 def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
     """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
     own = METHODS[method]
-    preset = own.starter if is_starter(base_model) else own.expert
-    spec = TrainSpec(**(dict(preset) | {"method": method, "model": base_model})).to_json()
+    looks, preset = (STARTER_LOOKS, own.starter) if is_starter(base_model) else (LOOKS, own.expert)
+    spec = TrainSpec(**(looks | dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
 
 

@@ -20,6 +20,7 @@ from training.launcher import Ending, Watch, end_leftover, finished_before, run_
 from training.models import Job, Policy, Run
 from training.paths import attempt_folder, drop_checkpoints, drop_working_files, earlier_attempts
 from training.services.database import BROKEN, patiently, reconnecting
+from training.services.heldout import score_rows
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, release, renew
 from training.services.outbound import publish_merge, publish_push, write_merge_dir, write_push_dir
 from training.services.publishing import publish_run, record_skips, relay, write_train_dir
@@ -114,7 +115,10 @@ def _write_folder(job: Job, folder: Path, checkpoints: list[Path]) -> None:
     if (folder / rundir.SPEC).exists():
         return
     if job.kind == Kind.TRAIN:
-        write_train_dir(_run_of(job), folder, resume_from=[path for path in checkpoints if path.is_dir()])
+        # A training job of before looks, or without them, has nothing to look at.
+        heldout = score_rows(job) if job.payload else ()
+        resume_from = [path for path in checkpoints if path.is_dir()]
+        write_train_dir(_run_of(job), folder, resume_from=resume_from, heldout=heldout)
     elif job.kind == Kind.SCORE:
         write_score_dir(job, folder)
     elif job.kind == Kind.TRIAL:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,16 @@ from training.services.snapshots import SnapshotChangedError, run_rows, settle, 
 from training.services.text import storable
 
 
-def write_train_dir(run: Run, folder: Path, *, resume_from: Sequence[Path]) -> None:
+def write_train_dir(
+    run: Run, folder: Path, *, resume_from: Sequence[Path], heldout: Iterable[Mapping[str, Any]] = ()
+) -> None:
     """What the engine needs to train. Raises ``SnapshotChangedError``."""
     here: dict[str, Any] = {"resume_from": [str(path) for path in resume_from]}
     if settings.REFERENCE_CACHE_MB:
         here |= {"reference_cache": str(settings.CACHE_DIR / "reference")}
         here |= {"reference_cache_mb": settings.REFERENCE_CACHE_MB}
     spec = TrainSpec.from_json(run.spec | here)
-    rundir.write_run_dir(folder, spec, run_rows(run).rows)
+    rundir.write_run_dir(folder, spec, run_rows(run).rows, heldout)
 
 
 def relay(run: Run, events: Sequence[Mapping[str, Any]], *, attempt: int, stage: str) -> None:

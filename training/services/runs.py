@@ -16,6 +16,7 @@ from training.models import Job, Loop, Policy, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
+from training.services.heldout import frozen_for_looks
 from training.services.snapshots import freeze, select_rows
 from training.services.text import storable
 from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
@@ -85,6 +86,7 @@ def start_run(
     )
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
+    looked_at = frozen_for_looks(loop) if spec.look_every else {}
     try:
         with transaction.atomic():
             run = Run.objects.create(
@@ -99,7 +101,7 @@ def start_run(
                 reason=reason,
                 created_by=started_by,
             )
-            job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN)
+            job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN, payload=looked_at)
             plain = spec.to_json()
             kept = {knob: plain[knob] for knob in KNOBS}
             # A single press on SFT must not turn the rounds that start by themselves into SFT.
