@@ -16,6 +16,7 @@ from tests.cast import make_comparison, make_judgment, make_prompt
 from tests.web.test_registry import make_policy
 from training.engine import rundir
 from training.models import Loop, Policy, Run
+from training.queries.cards import card_facts
 from training.services.loops import ensure_loop
 
 WEIGHTS = b"\x00weights\xff" * 1000
@@ -109,3 +110,31 @@ def test_the_command_lists_policies_for_people_and_for_scripts(policy: Policy) -
     newest, base = map(json.loads, lines.getvalue().splitlines())
     assert (newest["policy"], newest["parent"], newest["sampler"], newest["used"]) == (1, 0, True, 1)
     assert (base["policy"], base["champion"], base["settings"]) == (0, True, {})
+
+
+def test_a_model_that_sft_made_is_taken_whole_and_an_adapter_on_it_names_it(
+    client: Client, lea: User, policy: Policy, tmp_path: Path
+) -> None:
+    folder = tmp_path / policy.adapter_path
+    (folder / "adapter_config.json").unlink()
+    (folder / "config.json").write_text("{}")
+    digest = rundir.write_manifest(folder, {})
+    manifest = rundir.verify_manifest(folder)
+    Policy.objects.filter(pk=policy.pk).update(
+        model_path=policy.adapter_path, manifest=manifest, manifest_sha256=digest
+    )
+    client.force_login(lea)
+    page = client.get(reverse("training:policy", args=[policy.project_id, 1])).content.decode()
+    assert "Download the model" in page
+    assert "Make a merged model" not in page
+    archive = downloaded(client, policy)
+    assert {"policy-1/config.json", "policy-1/README.md", "policy-1/manifest.json"} <= set(archive.namelist())
+    assert 'library_name: "transformers"' in archive.read("policy-1/README.md").decode()
+    assert policy.project.audit_entries.get(verb="policy.released").detail["what"] == "model"
+    refused = client.post(reverse("training:merge", args=[policy.project_id, 1]), follow=True).content.decode()
+    assert "it is a whole model already" in refused
+    child = make_policy(policy.project.loop, 2, 1, [])
+    child.model_path = policy.adapter_path
+    child.save()
+    assert card_facts(child, form="adapter").base == "policy-1"
+    assert not card_facts(child, form="adapter").base_on_hub
