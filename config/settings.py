@@ -290,6 +290,10 @@ if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9-]{0,95})?", HUB_NAMESPACE):
         f"PAIRLOOP_HUB_NAMESPACE={HUB_NAMESPACE!r}: give a user or an organisation of the Hub, or leave it unset."
     )
 HUB_PRIVATE = _flag("PAIRLOOP_HUB_PRIVATE", True)
+# Where runs are tracked besides TensorBoard's files, which each run directory has.
+TRACKERS = _names("PAIRLOOP_TRACKERS", [])
+if _unknown := sorted(set(TRACKERS) - {"wandb", "mlflow", "trackio"}):
+    raise ImproperlyConfigured(f"PAIRLOOP_TRACKERS: {_unknown[0]!r} is not among wandb, mlflow, trackio.")
 CELERY_BEAT_SCHEDULE = {
     "tick": {
         "task": "training.tasks.tick",

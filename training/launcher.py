@@ -82,16 +82,16 @@ class Watch:
     passing: tuple[type[Exception], ...]
 
 
-def run_engine(command: str, folder: Path, watch: Watch) -> Ending:
+def run_engine(command: str, folder: Path, watch: Watch, *, trackers: Sequence[str] = ()) -> Ending:
     """Runs ``python -m training.engine command folder`` to its end. What ``watch.keep`` raises ends the engine too."""
-    process = _start(command, folder)
+    process = _start(command, folder, trackers)
     try:
         return _supervise(process, folder, watch)
     finally:
         _kill_group(process)
 
 
-def _start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
+def _start(command: str, folder: Path, trackers: Sequence[str]) -> "subprocess.Popen[bytes]":
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "training.engine", command, str(folder)],
@@ -99,7 +99,7 @@ def _start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            env=engine_environment(trackers),
             start_new_session=True,
             # One libc call, loaded before the fork, in a process without threads.
             preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509
@@ -109,12 +109,30 @@ def _start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
     return process
 
 
-def _environment() -> dict[str, str]:
-    """Ours without Pairloop's own settings: the engine needs no database and must see no secret."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PAIRLOOP_", "DJANGO_"))}
+# What would tell somebody else about us: off, unless the worker's own environment says otherwise.
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
+# Settings and keys of trackers, by the names that their variables begin with.
+_OF_TRACKERS = {"wandb": "WANDB_", "mlflow": "MLFLOW_", "trackio": "TRACKIO_"}
+
+
+def engine_environment(trackers: Sequence[str] = ()) -> dict[str, str]:
+    """Ours without Pairloop's own settings, and without those of trackers that are not among ``trackers``.
+
+    The engine needs no database and must see no secret; a tracker that nobody named must not start by itself.
+    """
+    unnamed = tuple(prefix for name, prefix in _OF_TRACKERS.items() if name not in trackers)
+    ours = ("PAIRLOOP_", "DJANGO_", *unnamed)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    off = NO_TELEMETRY | ({} if "wandb" in trackers else {"WANDB_MODE": "disabled"})
     # PyTorch would take the machine's cores, not the ones that a container or taskset leaves us.
-    return {"OMP_NUM_THREADS": str(cores), "PYTHONUNBUFFERED": "1"} | kept
+    return off | {"OMP_NUM_THREADS": str(cores), "PYTHONUNBUFFERED": "1"} | kept
 
 
 def _die_with_parent(parent: int) -> None:

@@ -112,7 +112,7 @@ class Looks:
     def _report(self, step: int, values: Mapping[str, float]) -> None:
         if "mean_tokens" in values:
             self.start.setdefault("tokens", values["mean_tokens"])
-        self.job.events.write("look", step=step, values={name: round(value, 6) for name, value in values.items()})
+        self.job.events.measured("look", step, {name: round(value, 6) for name, value in values.items()})
 
     def _held_out(self, model: Any) -> dict[str, float]:
         """As in `training.engine.score`: r(y) = beta (log pi - log pi_0), a win is r(chosen) > r(rejected)."""

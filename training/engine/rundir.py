@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self._file = (path / EVENTS).open("ab")
+        self.listener: Callable[[str, int, Mapping[str, float]], None] | None = None
         earlier = read_events(path)
         self._seq = earlier[-1]["seq"] if earlier else 0
         if self._file.tell() and not _ends_with_newline(path / EVENTS):
@@ -182,6 +183,12 @@ class EventLog:
         event = {"seq": self._seq, "at": round(time.time(), 3), "kind": kind} | values
         self._file.write(json.dumps(event, allow_nan=False).encode() + b"\n")
         self._file.flush()
+
+    def measured(self, kind: str, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of a step: written, and passed on to whoever listens."""
+        self.write(kind, step=step, values=dict(values))
+        if self.listener is not None:
+            self.listener(kind, step, values)
 
     def phase(self, name: str, message: str) -> None:
         """A new stage of the work; `message` is a sentence for people, kept with its values too."""

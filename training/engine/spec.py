@@ -20,6 +20,7 @@ SPEC_FORMAT = 1
 
 REFERENCES = ("base", "previous")
 DEVICES = ("auto", "cpu", "cuda")
+TRACKERS = ("wandb", "mlflow", "trackio")
 GUARD_ACTIONS = ("off", "warn", "stop")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 
@@ -183,6 +184,9 @@ class TrainSpec(Spec):
     length_ratio: float = 2.0  # how many times as long (or one part in that) as before the first step they may be
     fresh_answers: int = 16  # answers sampled at a look, where the KL or the length is guarded
     fresh_tokens: int = 64  # the longest of them; the KL is of answers cut there
+    trackers: tuple[str, ...] = ()  # besides TensorBoard's files: "wandb", "mlflow", "trackio"
+    tracker_project: str = "pairloop"  # what they file the run under
+    tracker_run: str = ""  # what they call it; "" = a name of their own
     reference_cache: str = ""  # folder where the reference's log-probabilities are kept for later runs; "" = nowhere
     reference_cache_mb: int = 1024  # what that folder may hold, in MiB; what was used longest ago goes first
 
@@ -221,6 +225,12 @@ class TrainSpec(Spec):
         checks.texts("resume_from")
         checks.flag("group_by_length")
         self._check_looks(checks)
+        checks.texts("trackers")
+        checks.text("tracker_project", required=True)
+        checks.text("tracker_run")
+        if "trackers" not in checks.problems and not set(self.trackers) <= set(TRACKERS):
+            among = Said("must be among %(allowed)s, not %(value)s", allowed=TRACKERS, value=list(self.trackers))
+            checks.add("trackers", among)
         checks.text("reference_cache")
         checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:

@@ -28,6 +28,7 @@ from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
 from training.engine.spec import ModelRef, TrainSpec
+from training.engine.trackers import tracked
 from training.engine.watch import METRICS, Watch
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ NOT_IN_THE_RESULT = (
     "save_total_limit",
     "reference_cache",
     "reference_cache_mb",
+    "trackers",
+    "tracker_project",
+    "tracker_run",
 )
 WORK = "work"  # where the trainer writes; nothing in it is ever trusted
 
@@ -50,6 +54,11 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
     Raises Failure or Cancelled; then nothing is published.
     """
+    with tracked(job, spec):
+        return _train(job, spec, rows)
+
+
+def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     from training.engine.models import add_adapter, choose_device, load_base, load_tokenizer
 
     job.events.phase("load", Said("Loading the model and checking the rows"))

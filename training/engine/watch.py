@@ -71,8 +71,8 @@ class Watch:
                     ),
                 )
         values |= self._pace(logs)
-        self.job.events.write(
-            "metric", step=step, values={name: value for name, value in values.items() if math.isfinite(value)}
+        self.job.events.measured(
+            "metric", step, {name: value for name, value in values.items() if math.isfinite(value)}
         )
 
     def _pace(self, logs: Mapping[str, Any]) -> dict[str, float]:

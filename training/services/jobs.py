@@ -102,7 +102,7 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         stall_seconds=settings.JOB_STALL_SECONDS,
         passing=BROKEN,
     )
-    return run_engine(job.kind, folder, watch)
+    return run_engine(job.kind, folder, watch, trackers=settings.TRACKERS)
 
 
 def _failed(code: str, message: Said) -> Ending:

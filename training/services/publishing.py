@@ -32,6 +32,7 @@ def write_train_dir(
     if settings.REFERENCE_CACHE_MB:
         here |= {"reference_cache": str(settings.CACHE_DIR / "reference")}
         here |= {"reference_cache_mb": settings.REFERENCE_CACHE_MB}
+    here |= {"trackers": list(settings.TRACKERS), "tracker_run": f"project-{run.project_id}-run-{run.number}"}
     spec = TrainSpec.from_json(run.spec | here)
     rundir.write_run_dir(folder, spec, run_rows(run).rows, heldout)
 
