@@ -9,7 +9,8 @@ from tests.jobs.postgres import PostgresServer
 from tests.live_site import ROOT
 
 PAGES = ["accounts", "assignments", "audit", "dashboard", "exports", "judging_pages", "limits", "people", "policies"]
-PAGES += ["project_pages", "prompt_pages", "quality_pages", "quiz", "rankings", "runs", "snapshot_aggregation"]
+PAGES += ["project_pages", "prompt_pages", "quality_pages", "quiz", "rankings", "registry", "release", "runs"]
+PAGES += ["snapshot_aggregation", "trials"]
 
 
 def test_pages_are_served_from_postgresql(postgres: PostgresServer) -> None:
