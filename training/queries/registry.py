@@ -20,9 +20,14 @@ DEEPEST = 6
 IN_SHORT = ("loss_type", "beta", "learning_rate", "epochs", "lora_r")
 
 
+# What takes space in a row and is on no list: answers before and after, metrics of every file.
+_LARGE = ("manifest", "run__result", "run__latest", "parent__manifest", "parent__metrics")
+
+
 def policies_of(project: Project) -> QuerySet[Policy]:
     """The project's policies, newest first, with all that a list shows."""
-    return project.policies.select_related("parent", "run__snapshot", "run__created_by").order_by("-number")
+    rows = project.policies.select_related("parent", "run__snapshot", "run__created_by")
+    return rows.defer(*_LARGE).order_by("-number")
 
 
 def in_short(run: Run | None) -> str:
@@ -60,7 +65,8 @@ class Branch:
 def lineage(project: Project) -> list[Branch]:
     """Every policy below its parent, older branches first."""
     children: dict[int | None, list[Policy]] = defaultdict(list)
-    for policy in project.policies.select_related("run").order_by("number"):
+    shown = ("number", "parent", "project", "guard_failures", "run__number", "run__method")
+    for policy in project.policies.select_related("run").only(*shown).order_by("number"):
         children[policy.parent_id].append(policy)
     rows: list[Branch] = []
     waiting: list[tuple[Policy, int, int | None]] = [(policy, 0, None) for policy in reversed(children[None])]
@@ -75,7 +81,8 @@ def lineage(project: Project) -> list[Branch]:
 
 def ancestors(policy: Policy) -> list[Policy]:
     """The policy and those whose weights it continues, nearest first, with their runs."""
-    family = {row.pk: row for row in policy.project.policies.select_related("run__snapshot")}
+    rows = policy.project.policies.select_related("run__snapshot").defer(*_LARGE[:3])
+    family = {row.pk: row for row in rows}
     found: list[Policy] = []
     pk: int | None = policy.pk
     while pk is not None:
@@ -90,7 +97,7 @@ def descendants(policies: Iterable[Policy]) -> list[Policy]:
     if not roots:
         return []
     children: dict[int | None, list[Policy]] = defaultdict(list)
-    for policy in Policy.objects.filter(project__in={root.project_id for root in roots}):
+    for policy in Policy.objects.filter(project__in={root.project_id for root in roots}).only("number", "parent"):
         children[policy.parent_id].append(policy)
     found: dict[int, Policy] = {}
     waiting = [root.pk for root in roots]
@@ -153,7 +160,6 @@ def learned_from(lineage_of: Iterable[Policy], *, kind: str = "") -> QuerySet[Sn
         rows = rows.filter(**{f"{kind}__isnull": False})
     return rows.select_related(
         "counted_in",
-        "snapshot__run__policy",
         "judgment__annotator",
         "judgment__comparison__prompt",
         "rating__annotator",
@@ -218,8 +224,9 @@ LESSON_COLUMNS = (
 )
 
 
-def lesson(item: SnapshotItem) -> Lesson:
+def lesson(item: SnapshotItem, lineage_of: Iterable[Policy]) -> Lesson:
     """The decision behind an item of ``learned_from``. People go by their pseudonym."""
+    policy, run = next((row, row.run) for row in lineage_of if row.run and row.run.snapshot_id == item.snapshot_id)
     thing: Any
     if item.judgment is not None:
         thing, kind, prompt = item.judgment, "judgment", item.judgment.comparison.prompt
@@ -234,9 +241,8 @@ def lesson(item: SnapshotItem) -> Lesson:
         subject, decision = item.ranking.lineup_id, item.ranking.value
     else:
         raise ValueError(f"{item} is about nothing")
-    run = item.snapshot.run
     return Lesson(
-        policy=run.policy.number,
+        policy=policy.number,
         run=run.number,
         kind=kind,
         id=thing.pk,
@@ -257,7 +263,7 @@ def lessons(lineage_of: Iterable[Policy], *, chunk: int = 500) -> Iterator[Lesso
     for policy in lineage_of:
         last = 0
         while page := list(learned_from([policy]).filter(pk__gt=last)[:chunk]):
-            yield from map(lesson, page)
+            yield from (lesson(item, [policy]) for item in page)
             last = page[-1].pk
 
 
@@ -276,14 +282,11 @@ def trained_on(subject: Comparison | Lineup) -> tuple[list[TrainedOn], list[Poli
     """The policies whose own runs trained on judgments of the comparison (or rankings of the lineup), and those that
     continue their weights."""
     about = Q(judgment__comparison=subject) if isinstance(subject, Comparison) else Q(ranking__lineup=subject)
-    used = SnapshotItem.objects.filter(about, outcome=Outcome.USED, snapshot__run__policy__isnull=False).select_related(
-        "snapshot__run__policy"
-    )
-    by_policy: dict[int, TrainedOn] = {}
-    for item in used.order_by("judgment", "ranking"):
-        policy = item.snapshot.run.policy
-        by_policy.setdefault(policy.pk, TrainedOn(policy, [])).decisions.append(
-            item.judgment_id or item.ranking_id or 0
-        )
-    own = sorted(by_policy.values(), key=lambda row: row.policy.number)
-    return own, descendants(row.policy for row in own)
+    used = SnapshotItem.objects.filter(about, outcome=Outcome.USED, snapshot__run__policy__isnull=False)
+    rows = list(used.order_by("pk").values_list("snapshot__run__policy", "judgment", "ranking"))
+    policies = Policy.objects.only("number", "project").in_bulk({policy for policy, _, _ in rows})
+    own = [
+        TrainedOn(policy, sorted({judgment or ranking or 0 for pk, judgment, ranking in rows if pk == policy.pk}))
+        for policy in sorted(policies.values(), key=lambda row: row.number)
+    ]
+    return own, descendants(policies.values())

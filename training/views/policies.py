@@ -92,7 +92,8 @@ def learned(request: SignedInRequest, project_id: int, number: int) -> HttpRespo
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     found = _policy_of(membership, number)
     kind = request.GET.get("kind", "")
-    rows = registry.learned_from(registry.ancestors(found), kind=kind if kind in KINDS else "")
+    ancestors = registry.ancestors(found)
+    rows = registry.learned_from(ancestors, kind=kind if kind in KINDS else "")
     page = Paginator(rows, 50).get_page(request.GET.get("page"))
     context = {
         "membership": membership,
@@ -100,7 +101,7 @@ def learned(request: SignedInRequest, project_id: int, number: int) -> HttpRespo
         "tab": "training:policies",
         "policy": found,
         "page": page,
-        "lessons": [registry.lesson(item) for item in page],
+        "lessons": [registry.lesson(item, ancestors) for item in page],
         "kind": kind,
     }
     return render(request, "training/learned.html", context)
