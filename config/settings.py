@@ -6,6 +6,7 @@ With nothing set this is the embedded default: SQLite, Celery's filesystem trans
 import os
 import re
 import secrets
+import shlex
 import sqlite3
 import zoneinfo
 from pathlib import Path
@@ -202,6 +203,25 @@ def _wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
 
 
+def _launch(written: str) -> tuple[str, ...]:
+    """What stands between ``python`` and ``-m training.engine`` to train with several processes (docs/launch.md)."""
+    wrong = (
+        f"PAIRLOOP_LAUNCH={written!r} must look like torchrun --standalone --nproc_per_node 2, or accelerate launch "
+        "--config_file fsdp2.yaml; leave it unset for one process."
+    )
+    try:
+        words = shlex.split(written)
+    except ValueError as error:
+        raise ImproperlyConfigured(wrong) from error
+    if not words:
+        return ()
+    if words[0] == "torchrun":
+        return ("-m", "torch.distributed.run", *words[1:])
+    if words[:2] == ["accelerate", "launch"]:
+        return ("-m", "accelerate.commands.launch", *words[2:])
+    raise ImproperlyConfigured(wrong)
+
+
 def _database(url: str) -> dict[str, Any]:
     if not url:
         journal = "WAL" if _wal_is_safe(sqlite3.sqlite_version_info[:3]) else "DELETE"
@@ -280,6 +300,7 @@ JOB_LEASE_SECONDS = _integer("PAIRLOOP_JOB_LEASE_SECONDS", 60, low=2, high=3600)
 JOB_MAX_ATTEMPTS = _integer("PAIRLOOP_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
 # A job that makes no progress for this long is ended and tried again.
 JOB_STALL_SECONDS = _integer("PAIRLOOP_JOB_STALL_SECONDS", 1800, low=10, high=86_400)
+LAUNCH = _launch(os.environ.get("PAIRLOOP_LAUNCH", "").strip())
 # What the log-probabilities under references may take on disk (docs/adr/0012). 0: they are computed anew in each run.
 REFERENCE_CACHE_MB = _integer("PAIRLOOP_REFERENCE_CACHE_MB", 1024, low=0, high=1_000_000)
 # The user or organisation on the Hugging Face Hub below which policies may be pushed; none: pushing is off. The token

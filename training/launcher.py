@@ -82,24 +82,29 @@ class Watch:
     passing: tuple[type[Exception], ...]
 
 
-def run_engine(command: str, folder: Path, watch: Watch, *, trackers: Sequence[str] = ()) -> Ending:
-    """Runs ``python -m training.engine command folder`` to its end. What ``watch.keep`` raises ends the engine too."""
-    process = _start(command, folder, trackers)
+def run_engine(
+    command: str, folder: Path, watch: Watch, *, trackers: Sequence[str] = (), launch: Sequence[str] = ()
+) -> Ending:
+    """Runs ``python -m training.engine command folder`` to its end. What ``watch.keep`` raises ends the engine too.
+
+    ``launch``: what comes between ``python`` and ``-m training.engine`` to start several processes that train as one.
+    """
+    process = _start(command, folder, trackers, launch)
     try:
-        return _supervise(process, folder, watch)
+        return _supervise(process, folder, watch, several=bool(launch))
     finally:
         _kill_group(process)
 
 
-def _start(command: str, folder: Path, trackers: Sequence[str]) -> "subprocess.Popen[bytes]":
+def _start(command: str, folder: Path, trackers: Sequence[str], launch: Sequence[str]) -> "subprocess.Popen[bytes]":
     with (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "training.engine", command, str(folder)],
+            [sys.executable, *launch, "-m", "training.engine", command, str(folder)],
             cwd=Path(__file__).resolve().parent.parent,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=engine_environment(trackers),
+            env=engine_environment(trackers, several=bool(launch)),
             start_new_session=True,
             # One libc call, loaded before the fork, in a process without threads.
             preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509
@@ -121,7 +126,7 @@ NO_TELEMETRY = {
 _OF_TRACKERS = {"wandb": "WANDB_", "mlflow": "MLFLOW_", "trackio": "TRACKIO_"}
 
 
-def engine_environment(trackers: Sequence[str] = ()) -> dict[str, str]:
+def engine_environment(trackers: Sequence[str] = (), *, several: bool = False) -> dict[str, str]:
     """Ours without Pairloop's own settings, and without those of trackers that are not among ``trackers``.
 
     The engine needs no database and must see no secret; a tracker that nobody named must not start by itself.
@@ -132,7 +137,9 @@ def engine_environment(trackers: Sequence[str] = ()) -> dict[str, str]:
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     off = NO_TELEMETRY | ({} if "wandb" in trackers else {"WANDB_MODE": "disabled"})
     # PyTorch would take the machine's cores, not the ones that a container or taskset leaves us.
-    return off | {"OMP_NUM_THREADS": str(cores), "PYTHONUNBUFFERED": "1"} | kept
+    # torchrun and accelerate share the cores out among their processes themselves.
+    threads = {} if several else {"OMP_NUM_THREADS": str(cores)}
+    return off | threads | {"PYTHONUNBUFFERED": "1"} | kept
 
 
 def _die_with_parent(parent: int) -> None:
@@ -142,7 +149,7 @@ def _die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
-def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -> Ending:
+def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch, *, several: bool) -> Ending:
     seen, kept_at, alive_at = 0, 0.0, time.monotonic()
     size = -1
     stopping: Literal["", "cancelled", "stopped"] = ""
@@ -169,7 +176,7 @@ def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -
         if not stopping and _Shutdown.asked:
             stopping = "stopped"
         if stopping and kill_at == float("inf"):
-            process.terminate()
+            _ask_to_end(process, folder, several=several)
             kill_at = now + GRACE_SECONDS
         grown = _sign_of_life(folder)
         if grown != size:
@@ -184,6 +191,13 @@ def _supervise(process: "subprocess.Popen[bytes]", folder: Path, watch: Watch) -
         time.sleep(POLL_SECONDS)
 
 
+def _ask_to_end(process: "subprocess.Popen[bytes]", folder: Path, *, several: bool) -> None:
+    if several:
+        rundir.ask_to_stop(folder)  # torchrun passes a signal on, and after 30 s kills whoever still saves
+    else:
+        process.terminate()
+
+
 def _ending(process: "subprocess.Popen[bytes]", folder: Path, stopping: Literal["", "cancelled", "stopped"]) -> Ending:
     result = rundir.read_result(folder)
     if result is not None and result.get("status") in ("finished", "failed"):
@@ -193,6 +207,8 @@ def _ending(process: "subprocess.Popen[bytes]", folder: Path, stopping: Literal[
     if result is not None:
         # Cancelled by somebody else: a signal from outside, or the stop file.
         return Ending("stopped", result)
+    if (note := rundir.read_failure(folder)) is not None:
+        return Ending("result", note)  # one of several processes said why, and the first one could not repeat it
     how, log = _how(process.returncode), last_words(folder)
     return Ending("crashed", detail=Said("%(what)s %(log)s", what=how, log=log) if log else how)
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from training import launcher
 from training.services import doorbell
 from training.services.advance import advance, advance_all
-from training.services.jobs import work_on
+from training.services.jobs import work_on_next
 from training.services.leases import new_owner
 from training.services.ticks import take_slot
 
@@ -25,13 +25,13 @@ def _stop_the_engine(**_: object) -> None:
 
 @shared_task(name=doorbell.RUN_JOB)  # type: ignore[untyped-decorator]
 def run_job(job_id: str) -> None:
-    """Works on one job, then on what follows from it.
+    """Works on the job that has waited longest, then on what follows from it.
 
     A worker that was asked to stop takes nothing more: the bell it heard is lost, and the tick rings again.
     """
     if launcher.stopping_soon():
         return
-    project_id = work_on(job_id=job_id, owner=new_owner())
+    project_id = work_on_next(rung_for=job_id, owner=new_owner())
     if project_id is not None and not launcher.stopping_soon():
         advance(project_id=project_id)
         doorbell.ring_next()

@@ -121,7 +121,7 @@ def test_a_worker_that_is_asked_to_stop_saves_and_the_next_one_goes_on_at_once(s
     doorbell.ring(job.pk)
     doorbell.ring(type(job.pk)(int=7))
     log = site.home / "worker-1.log"
-    site.wait_for(lambda: log.read_text().count("Task training.tasks.run_job") >= 6, seconds=20, ticking=False)
+    site.wait_for(lambda: log.read_text().count("Task training.tasks.run_job") >= 6, ticking=False)
     assert (Job.objects.values().get(pk=job.pk), Policy.objects.count(), len(attempts(job, site.home))) == before
     assert stop(second) == 0
 

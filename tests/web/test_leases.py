@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -9,7 +10,7 @@ from django.utils import timezone
 from annotate.models import Project
 from training.models import Job
 from training.services.jobs import give_up
-from training.services.leases import Lease, LeaseLostError, claim, finish, release, renew
+from training.services.leases import Lease, LeaseLostError, claim, finish, in_line, release, renew
 
 
 @pytest.fixture
@@ -111,3 +112,36 @@ def test_a_job_in_its_last_attempt_is_not_given_up_while_it_is_held(job: Job) ->
 def test_a_job_ends_only_in_a_terminal_state(job: Job) -> None:
     with pytest.raises(ValueError, match="cannot end"):
         finish(claimed(job), state="queued")
+
+
+def test_on_one_gpu_projects_take_turns_and_sampling_starves_no_run(project: Project, settings: Any) -> None:
+    others = [Project.objects.create(name=f"Project {n}", created_by=project.created_by) for n in range(3)]
+    start = timezone.now() - timedelta(hours=1)
+    clock = iter(range(1000))
+
+    def queue(where: Project, kind: str) -> Job:
+        job = Job.objects.create(project=where, kind=kind)
+        Job.objects.filter(pk=job.pk).update(created_at=start + timedelta(seconds=next(clock)))
+        return job
+
+    # A project that samples all the time, two that start a run, and one whose job was given back by a worker.
+    queue(project, "sample")
+    back = queue(others[2], "score")
+    runs = [queue(others[0], "train"), queue(others[1], "train")]
+    assert release(claimed(back), counts=False)
+    spent = queue(others[2], "train")
+    Job.objects.filter(pk=spent.pk).update(attempt=settings.JOB_MAX_ATTEMPTS)
+
+    done: list[Job] = []
+    while (waiting := in_line()) and len(done) < 8:
+        lease = claim(job_id=waiting[0], owner="the only worker")
+        assert lease is not None
+        job = Job.objects.get(pk=lease.job_id)
+        assert waiting[0] not in in_line(), "one slot, one job"
+        finish(lease, state="done")
+        done.append(job)
+        if job.kind == "sample":
+            queue(project, "sample")
+    assert [job.project_id for job in done[:4]] == [project.pk, others[2].pk, others[0].pk, others[1].pk]
+    assert [job.pk for job in done[2:4]] == [run.pk for run in runs]
+    assert {job.kind for job in done[4:]} == {"sample"}

@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("run_dir", type=Path, help="folder with spec.json and rows.jsonl (starter: may be new)")
     options = parser.parse_args(arguments)
+    from training.engine import ranks
+
+    ranks.die_with_launcher()
     path = options.run_dir.resolve()
     if options.command == "starter":
         from training.engine.starter import main as build_starter

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from annotate.said import Said, packed
-from training.engine import rundir
+from annotate.said import Said, packed, unpacked
+from training.engine import ranks, rundir
 
 # A step that takes longer than this after SIGTERM is given up: the promise is to be gone within 60 seconds.
 STOP_WITHIN_SECONDS = 45.0
@@ -55,7 +55,9 @@ class Job:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.events = rundir.EventLog(path)
+        # One of several processes that train as one: only the first speaks, see `training.engine.ranks`.
+        self.rank = ranks.rank()
+        self.events: rundir.EventLog = rundir.EventLog(path) if self.rank == 0 else rundir.NoEvents(path)
         self.used: list[int | str] = []
         self.skipped: list[dict[str, Any]] = []
         self.metrics: dict[str, Any] = {}
@@ -131,6 +133,11 @@ class Job:
             self._stop_at_once = False
             if (self.path / rundir.RESULT).exists():
                 return
+            if self.rank:
+                if status == "failed":  # the first one will be told to end, and look here why
+                    note = {"status": status, "code": code, "message": message, "said": packed(message)}
+                    rundir.write_failure(self.path, self.rank, note)
+                return
             rundir.write_result(
                 self.path,
                 {
@@ -186,6 +193,15 @@ def foreseen(error: BaseException) -> Failure | None:
     return None
 
 
+def _failure_elsewhere(job: Job) -> Failure | None:
+    """Why another process of this job failed: what this one then sees is only that the other is gone."""
+    note = rundir.read_failure(job.path) if job.rank == 0 else None
+    if note is None:
+        return None
+    said = unpacked(note["said"])
+    return Failure(str(note["code"]), said if isinstance(said, Said) else str(note["message"]))
+
+
 def run(path: Path, work: Callable[[Job], str]) -> int:
     """Calls `work(job)`, which returns the closing sentence; writes the result; returns the process's exit code."""
     if (earlier := rundir.read_result(path)) is not None:
@@ -201,12 +217,15 @@ def run(path: Path, work: Callable[[Job], str]) -> int:
         job.write_result("finished", "ok", message)
         return FINISHED
     except Cancelled:
+        if (failure := _failure_elsewhere(job)) is not None:
+            job.write_result("failed", failure.code, failure.message)
+            return FAILED
         job.write_result(
             "cancelled", "cancelled", Said("Cancelled. Start it again to resume from the last checkpoint.")
         )
         return FINISHED
     except Exception as error:  # noqa: BLE001  # the outermost door: whatever happened, a result says so
-        if (failure := foreseen(error)) is not None:
+        if (failure := _failure_elsewhere(job) or foreseen(error)) is not None:
             print(f"{failure.code}: {failure.message}", file=sys.stderr)  # noqa: T201
             job.write_result("failed", failure.code, failure.message)
             return FAILED

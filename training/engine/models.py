@@ -1,6 +1,7 @@
 """Loading a base model, its tokenizer and an adapter: safetensors only, no remote code, every mismatch loud."""
 
 import json
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ def choose_device(wanted: str) -> Device:
     import torch
 
     available = wanted != "cpu" and torch.cuda.is_available()
+    if available and (local := os.environ.get("LOCAL_RANK")):
+        torch.cuda.set_device(int(local))  # one of several processes, and each has a GPU of its own
     if wanted == "cuda" and not available:
         raise Failure(
             "no_device", Said("No CUDA device is visible. Choose the device 'auto' or 'cpu', or start on a GPU.")

@@ -206,6 +206,32 @@ class EventLog:
         self._file.close()
 
 
+class NoEvents(EventLog):
+    """For a process that is not the one to speak."""
+
+    def __init__(self, path: Path) -> None:
+        self.listener = None
+
+    def write(self, kind: str, **values: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def write_failure(path: Path, rank: int, note: Mapping[str, Any]) -> None:
+    """Leaves word of why one of several processes failed. Only the first one writes a result."""
+    write_atomically(path / f"failed-{rank}.json", json.dumps(note, allow_nan=False) + "\n")
+
+
+def read_failure(path: Path) -> dict[str, Any] | None:
+    """The word that `write_failure` left, of the lowest rank, or None."""
+    for file in sorted(path.glob("failed-*.json")):
+        note = json.loads(file.read_text(encoding="utf-8"))
+        return note if isinstance(note, dict) else None
+    return None
+
+
 def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)

@@ -34,7 +34,7 @@ class Tracker:
 @contextmanager
 def tracked(job: Job, spec: "TrainSpec") -> Iterator[None]:
     """Numbers that are measured inside go to every tracker; afterwards all are closed."""
-    trackers = _opened(job, spec)
+    trackers = _opened(job, spec) if job.rank == 0 else []  # of several processes one speaks
 
     def passed_on(kind: str, step: int, values: Numbers) -> None:
         prefix = "train" if kind == "metric" else kind

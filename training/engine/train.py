@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
-from training.engine import checkpoints, rundir
+from training.engine import checkpoints, ranks, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
 from training.engine.looks import Looks
@@ -62,6 +62,7 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     from training.engine.models import add_adapter, choose_device, load_base, load_tokenizer
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
+    whole, spec = spec, ranks.share(spec)
     device = choose_device(spec.device)
     ref = ModelRef(spec.model, spec.revision, spec.start_adapter)
     chat = load_tokenizer(ref, job)
@@ -83,19 +84,19 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
             model = add_adapter(model, spec.start_adapter, trainable=False).merge_and_unload()
         job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
         trainer = make_trainer(job, spec, device, chat, model, usable)
-    if spec.group_by_length:
-        group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     _require_space(job, trainer.model, spec)
 
     trainer.remove_callback(PrinterCallback)
-    found = _watch_and_find_checkpoint(job, spec, trainer, usable, looks)
+    found = _watch_and_find_checkpoint(job, whole, trainer, usable, looks)
     looks.at_start(trainer.model)
     job.events.phase("train", Said("Training on %(n)s rows", n=len(usable)))
     job.stop_only_between_steps()
     if looks.ended is None:  # else an attempt before this one had ended early and was killed before it could publish
         trainer.train(resume_from_checkpoint=str(found) if found else None)
-    shutil.rmtree(job.path / WORK, ignore_errors=True)
-    if job.stop_asked:
+    stopped = any(ranks.any_says(job.stop_asked))
+    if job.rank == 0:
+        shutil.rmtree(job.path / WORK, ignore_errors=True)
+    if stopped:
         raise Cancelled
     return _finish(job, spec, trainer, chat, usable, looks)
 
@@ -103,13 +104,18 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 def _watch_and_find_checkpoint(
     job: Job, spec: TrainSpec, trainer: Any, usable: Sequence[TrainingRow], looks: Looks
 ) -> Path | None:
-    """Sets the watch on the trainer; the newest sound checkpoint of the very same job to resume from, or None."""
+    """Sets the watch on the trainer; the newest sound checkpoint of the very same job to resume from, or None.
+
+    `spec`: the whole job's, not one process's share of it.
+    """
     about = _checkpoint_about(spec, usable) | looks.about()
     root = job.path / checkpoints.FOLDER
-    shutil.rmtree(job.path / WORK, ignore_errors=True)  # what a killed process left half-written
-    found = checkpoints.newest_verified(
-        [Path(item) for item in spec.resume_from] + [root], about=about, warn=job.events.warning
-    )
+    found: tuple[int, Path] | None = None
+    if job.rank == 0:
+        shutil.rmtree(job.path / WORK, ignore_errors=True)  # what a killed process left half-written
+        places = [Path(item) for item in spec.resume_from] + [root]
+        found = checkpoints.newest_verified(places, about=about, warn=job.events.warning)
+    found = ranks.from_first(found)
     trainer.add_callback(Watch(job, root, about, spec.save_total_limit, looks).callback())
     if found is None:
         return None
@@ -126,12 +132,15 @@ def _finish(job: Job, spec: TrainSpec, trainer: Any, chat: Chat, usable: Sequenc
     steps, ended_early = looks.ended or (int(trainer.state.global_step), None)
     looks.take_best(trainer.model, steps)
     about = _adapter_about(spec, usable, ended_early)
-    if spec.own.merges:
+    weights = _gathered_weights(trainer)
+    if job.rank:
+        pass  # the first process publishes
+    elif spec.own.merges:
         job.events.phase("publish", Said("Merging, checking and saving the model"))
         job.manifest_sha256 = _publish_model(job.path, trainer.model, chat, about)
     else:
         job.events.phase("publish", Said("Checking and saving the adapter"))
-        job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, about)
+        job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, about, weights)
     job.metrics |= {"rows": len(usable), "steps": steps} | _last_metrics(trainer.state.log_history)
     return _closing(job, rows=len(usable), steps=steps, ended_early=ended_early)
 
@@ -199,7 +208,7 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
     if continued:
         _set_adapter_dropout(model, spec.lora_dropout)
     batch_size = spec.own.batch_size(spec, len(usable))
-    job.about |= {"device": device.name, "bf16": device.bf16, "batch_size": batch_size}
+    job.about |= {"processes": ranks.processes(), "device": device.name, "bf16": device.bf16, "batch_size": batch_size}
     config: dict[str, Any] = {
         "output_dir": str(job.path / WORK),
         "learning_rate": spec.learning_rate,
@@ -242,6 +251,8 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
                 rows=len(usable),
             ),
         )
+    if spec.group_by_length:
+        group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     return trainer
 
 
@@ -299,6 +310,7 @@ def _checkpoint_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[st
         "start_adapter": _adapter_sha256(spec.start_adapter),
         "base": _base_sha256(spec.model),
         "versions": versions(),
+        "processes": ranks.processes(),
     }
 
 
@@ -336,13 +348,23 @@ def _adapter_sha256(folder: str) -> str:
     return rundir.sha256_of(Path(folder) / ADAPTER_WEIGHTS) if folder else ""
 
 
-def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any]) -> str:
-    """Writes `adapter/` atomically and returns its manifest's sha256. Raises Failure `not_finite`."""
+def _gathered_weights(trainer: Any) -> Any:
+    """The weights from all processes that hold a part of them (FSDP, DeepSpeed), else None. All must take part."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return None
+    return trainer.accelerator.get_state_dict(trainer.model_wrapped)
+
+
+def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any], weights: Any) -> str:
+    """Writes `adapter/` atomically and returns its manifest's sha256. Raises Failure `not_finite`.
+
+    `weights`: the model's where the process that publishes holds only a part of them, else None.
+    """
     from peft import get_peft_model_state_dict
 
     from training.engine.models import ADAPTER_CONFIG, ADAPTER_WEIGHTS, all_finite
 
-    if not all_finite(get_peft_model_state_dict(model, adapter_name=adapter)):
+    if not all_finite(get_peft_model_state_dict(model, state_dict=weights, adapter_name=adapter)):
         raise Failure(
             "not_finite",
             Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
@@ -350,7 +372,7 @@ def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any]) -> 
     aside = path / ".adapter.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     # Only "default": a plain save also writes the frozen reference beside it.
-    model.save_pretrained(str(aside), selected_adapters=[adapter])
+    model.save_pretrained(str(aside), selected_adapters=[adapter], **({"state_dict": weights} if weights else {}))
     for item in aside.iterdir():
         if item.name not in {ADAPTER_WEIGHTS, ADAPTER_CONFIG}:
             item.unlink()  # peft's README is an empty template

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from annotate.said import Said
-from training.engine import checkpoints
+from training.engine import checkpoints, ranks
 from training.engine.job import Failure, Job
 from training.engine.looks import Looks
 
@@ -88,10 +88,14 @@ class Watch:
     def step_ended(self, step: int, total: int, model: Any) -> bool:
         """Progress, and whether training ends here: cancelled, or early with what has been learnt."""
         self.job.events.progress(step, total)
-        if self.job.stop_asked:
+        # All stop at the same step, or those that go on would wait for the others for ever.
+        stop, finish = ranks.any_says(self.job.stop_asked, self.job.finish_asked)
+        if stop:
             return True
-        why = self.looks.look(model, step) if self.looks.due(step, total) else None
-        if why is None and self.job.finish_asked:
+        why = None
+        if self.looks.due(step, total):
+            why = ranks.from_first(self.looks.look(model, step))
+        if why is None and finish:
             why = Said("a lead stopped it and kept what it had learnt")
         if why is not None and step < total:
             self.looks.end(step, total, why, model)
@@ -99,6 +103,9 @@ class Watch:
 
     def saved(self, step: int, folder: Path) -> None:
         """The trainer has written a checkpoint into its work folder: publish it."""
+        ranks.wait_for_all()  # each process writes its random state into the folder
+        if self.job.rank:
+            return
         self.looks.save(folder)
         place = checkpoints.keep(folder, self.root, about=self.about, limit=self.limit)
         self.job.events.write("checkpoint", step=step, path=place.relative_to(self.job.path).as_posix())

@@ -21,7 +21,7 @@ from training.models import Job, Policy, Run
 from training.paths import attempt_folder, drop_checkpoints, drop_working_files, earlier_attempts
 from training.services.database import BROKEN, patiently, reconnecting
 from training.services.heldout import score_rows
-from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, release, renew
+from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, in_line, release, renew
 from training.services.outbound import publish_merge, publish_push, write_merge_dir, write_push_dir
 from training.services.publishing import publish_run, record_skips, relay, write_train_dir
 from training.services.release import CannotReleaseError
@@ -36,6 +36,18 @@ from training.states import JOB_TERMINAL
 logger = logging.getLogger(__name__)
 
 Kind = Job.Kind
+
+
+def work_on_next(*, rung_for: uuid.UUID | str, owner: str) -> int | None:
+    """Works on the job that has waited longest, whichever the bell was rung for. Returns its project's id, or None.
+
+    Bells are heard in the broker's order, and some twice: there are as many as jobs, so each job gets its turn.
+    """
+    for job_id in [*patiently(in_line), uuid.UUID(str(rung_for))]:
+        project_id = work_on(job_id=job_id, owner=owner)
+        if project_id is not None:
+            return project_id
+    return None
 
 
 def work_on(*, job_id: uuid.UUID | str, owner: str) -> int | None:
@@ -102,7 +114,8 @@ def _run(job: Job, lease: Lease, folder: Path) -> Ending:
         stall_seconds=settings.JOB_STALL_SECONDS,
         passing=BROKEN,
     )
-    return run_engine(job.kind, folder, watch, trackers=settings.TRACKERS)
+    launch = settings.LAUNCH if job.kind == Kind.TRAIN else ()
+    return run_engine(job.kind, folder, watch, trackers=settings.TRACKERS, launch=launch)
 
 
 def _failed(code: str, message: Said) -> Ending:

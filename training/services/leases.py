@@ -44,6 +44,13 @@ def claimable() -> Q:
     return Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, lease_until__lt=Now())
 
 
+def in_line() -> list[uuid.UUID]:
+    """The jobs that wait, the oldest first whichever project's: nobody's sampling can keep another's run waiting."""
+    spent = Q(attempt__gte=settings.JOB_MAX_ATTEMPTS)
+    waiting = Job.objects.filter(claimable()).exclude(spent).order_by("created_at", "pk")
+    return list(waiting.values_list("pk", flat=True)[:20])
+
+
 def claim(*, job_id: uuid.UUID | str, owner: str) -> Lease | None:
     """The lease on the job, or None: it is gone, has ended, is held by someone else, or has used up its attempts."""
     seen = Job.objects.filter(pk=job_id).values_list("token", "attempt").first()
