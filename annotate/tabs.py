@@ -15,6 +15,8 @@ class Tab:
     label: str | Promise
     url_name: str
     role: Role = Role.ANNOTATOR
+    # Behind "More": what is not opened every day, so that the others fit one line in every language.
+    more: bool = False
 
 
 TABS = [
@@ -26,7 +28,7 @@ TABS = [
     Tab(_("Queue"), "annotate:queue", Role.LEAD),
     Tab(_("Quality"), "annotate:quality", Role.LEAD),
     Tab(_("Review"), "annotate:review", Role.LEAD),
-    Tab(_("Export"), "annotate:export", Role.LEAD),
-    Tab(_("Audit log"), "annotate:audit", Role.LEAD),
-    Tab(_("Settings"), "annotate:settings", Role.LEAD),
+    Tab(_("Export"), "annotate:export", Role.LEAD, more=True),
+    Tab(_("Audit log"), "annotate:audit", Role.LEAD, more=True),
+    Tab(_("Settings"), "annotate:settings", Role.LEAD, more=True),
 ]

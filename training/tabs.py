@@ -8,5 +8,5 @@ from annotate.tabs import Tab
 TABS = [
     Tab(_("Runs"), "training:runs", Role.LEAD),
     Tab(_("Policies"), "training:policies", Role.LEAD),
-    Tab(_("Loop"), "training:loop", Role.LEAD),
+    Tab(_("Loop"), "training:loop", Role.LEAD, more=True),
 ]

@@ -50,7 +50,7 @@ class Project(models.Model):
     class Judging(models.TextChoices):
         PAIRS = "pairs", _("Pairs: which of two answers is better")
         THUMBS = "thumbs", _("Thumbs: is one answer good or bad")
-        BOTH = "both", _("Both")
+        BOTH = "both", _("Both: pairs and thumbs")
         RANKING = "ranking", _("Rankings: several answers from best to worst")
 
     class Asking(models.TextChoices):

@@ -1,6 +1,6 @@
 """Questions about assignments and groups."""
 
-from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from annotate.models import AnnotatorGroup, Assignment, Project, Slot
@@ -14,6 +14,17 @@ def assignments_of(project: Project) -> QuerySet[Assignment]:
 def groups_of(project: Project) -> QuerySet[AnnotatorGroup]:
     """By name, each with its members and ``waiting``: how many slots are the group's and not decided yet."""
     return project.groups.prefetch_related("memberships__user").annotate(waiting=_active("only_for_group"))
+
+
+def waiting_in(project: Project) -> dict[str, int]:
+    """What is not decided yet: ``total``; of it ``held`` by somebody now, and for a ``person`` or ``group`` alone."""
+    waiting = Slot.objects.filter(project=project, state__in=Slot.ACTIVE)
+    return waiting.aggregate(
+        total=Count("pk"),
+        held=Count("pk", filter=Q(state=Slot.State.LEASED)),
+        person=Count("pk", filter=Q(only_for__isnull=False)),
+        group=Count("pk", filter=Q(only_for_group__isnull=False)),
+    )
 
 
 def _active(column: str) -> Coalesce:

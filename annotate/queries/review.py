@@ -36,6 +36,8 @@ class Dispute:
     comparison: Comparison
     decisions: list[Decision]
     verdict: Adjudication | None
+    # Are these two answers a gold question already?
+    is_gold: bool = False
 
 
 def disputed(project: Project) -> QuerySet[Comparison]:
@@ -99,7 +101,13 @@ def dispute_of(comparison: Comparison) -> Dispute:
         for judgment in judgments
     ]
     verdict = comparison.adjudications.filter(superseded_at__isnull=True).select_related("reviewer").first()
-    return Dispute(comparison, decisions, verdict)
+    gold = Comparison.objects.filter(
+        project=comparison.project_id,
+        purpose=Comparison.Purpose.GOLD,
+        first=comparison.first_id,
+        second=comparison.second_id,
+    )
+    return Dispute(comparison, decisions, verdict, is_gold=gold.exists())
 
 
 def _label(judgment: Judgment, comparison: Comparison) -> str:

@@ -19,10 +19,16 @@ def project_tabs(context: dict[str, Any], membership: Membership) -> dict[str, A
     page says that it belongs to it (``tab``, a url's name), else the one that the request is below.
     """
     tabs = [tab for path in settings.PROJECT_TABS for tab in import_string(path) if may(membership, tab.role)]
-    links = [(tab.label, reverse(tab.url_name, args=[membership.project_id])) for tab in tabs]
+    links = [(tab, reverse(tab.url_name, args=[membership.project_id])) for tab in tabs]
     # The first tab's address is the beginning of all others, so the longest fit wins.
     # A page without a tab of its own names the one it belongs to: it is reached from there.
     address = reverse(context["tab"], args=[membership.project_id]) if "tab" in context else context["request"].path
     fitting = [url for _, url in links if address.startswith(url)]
     current = max(fitting, key=len, default="")
-    return {"links": [(label, url, url == current) for label, url in links]}
+    shown = [(tab.label, url, url == current, tab.more) for tab, url in links]
+    return {
+        "links": [entry for entry in shown if not entry[3]],
+        "more": [entry for entry in shown if entry[3]],
+        # The page is one of those behind "More": its name stands there then.
+        "inside": next((label for label, _, here, more in shown if here and more), ""),
+    }

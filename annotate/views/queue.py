@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from annotate.access import SignedInRequest, membership_for
 from annotate.forms.queue import GroupForm, SteerForm
 from annotate.models import AnnotatorGroup, Assignment, Membership, Role
-from annotate.queries.assignments import assignments_of, groups_of
+from annotate.queries.assignments import assignments_of, groups_of, waiting_in
 from annotate.services import assignments as service
 
 PER_PAGE = 20
@@ -124,6 +124,7 @@ def _page(
             (group, (changed or {}).get(group.pk) or GroupForm(project=project, group=group))
             for group in groups_of(project)
         ],
+        "waiting": waiting_in(project),
         "page": Paginator(assignments_of(project), PER_PAGE).get_page(request.GET.get("page")),
     }
     failed = steer or new_group or changed

@@ -2,14 +2,21 @@
 "use strict";
 
 (() => {
+  // As on the judging pages: a key pressed twice, or too long for the page before, answers nothing on this one.
+  const TOO_SOON_MS = 150;
   let sent = false;
+  const settle = () => {
+    delete document.body.dataset.ready;
+    setTimeout(() => { document.body.dataset.ready = ""; }, TOO_SOON_MS);
+  };
+  settle();
   document.querySelector("[data-focus]")?.focus({ preventScroll: true });
   document.addEventListener("submit", (event) => {
     // The second half of a double click; the server keeps the first answer anyway.
     if (sent) event.preventDefault();
     sent = true;
   });
-  window.addEventListener("pageshow", () => { sent = false; });
+  window.addEventListener("pageshow", () => { sent = false; settle(); });
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (event.target.closest("input, textarea, select")) return;
@@ -20,6 +27,7 @@
     const found = [...document.querySelectorAll("[data-keys]")].find((element) => element.dataset.keys.split(" ").includes(key));
     if (!found) return;
     event.preventDefault();
+    if (!("ready" in document.body.dataset)) return;
     found.click();
   });
 })();

@@ -14,7 +14,7 @@ def test_the_quiz_is_passed_by_keyboard_and_opens_the_queue(site: WebSite, visit
     page.get_by_role("button", name="Start the quiz").press("Enter")
     for number in (1, 2):
         expect(page.locator(".judging-tools .badge")).to_have_text(f"Quiz, {number} of 2")
-        page.wait_for_load_state()  # From then on it listens to keys.
+        expect(page.locator("body[data-ready]")).to_be_attached()  # From then on it takes keys.
         broken += violations(page, "question")
         # The right answer is always the first response, which says that it is.
         page.keyboard.press(
@@ -23,7 +23,8 @@ def test_the_quiz_is_passed_by_keyboard_and_opens_the_queue(site: WebSite, visit
         expect(page.locator("#feedback")).to_have_text("Right")
         expect(page.locator(".feedback")).to_be_focused()
         broken += violations(page, "feedback")
-        page.keyboard.press("n")
+        expect(page.locator("body[data-ready]")).to_be_attached()
+        page.keyboard.press("Enter")
     expect(page.locator("#outcome")).to_have_text("Passed")
     broken += violations(page, "end")
     page.get_by_role("link", name="Judge", exact=True).press("Enter")
