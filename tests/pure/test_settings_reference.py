@@ -45,6 +45,8 @@ def test_every_variable_that_the_settings_read_is_on_the_page_and_no_other() -> 
         ("PAIRLOOP_OIDC_DOMAINS", "@example.org", "without an @"),
         ("PAIRLOOP_OIDC_DOMAINS", "example.org", "PAIRLOOP_OIDC_ISSUER"),
         ("PAIRLOOP_OIDC_NAME", "x" * 41, "40 letters"),
+        ("PAIRLOOP_LAUNCH", "mpirun -n 2", "torchrun --standalone"),
+        ("PAIRLOOP_LAUNCH", "torchrun 'half", "torchrun --standalone"),
         ("PAIRLOOP_TIME_ZONE", "Mars/Olympus", "Europe/Berlin"),
     ],
 )
