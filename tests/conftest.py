@@ -1,10 +1,42 @@
 """The cast: alice owns, lea leads, bob annotates, charlie is a stranger; and `project`, which they work in."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from annotate.models import Comparison, Project, Role, User
 from annotate.services.projects import create_project
 from tests.cast import join, make_comparison, make_prompt, make_user
+from tests.live_site import ROOT
+from tests.migrated import manage
+from training.engine.rundir import write_run_dir
+from training.engine.spec import StarterSpec
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a site whose SQLite database is migrated and empty. Read only: see tests.migrated."""
+    home = tmp_path_factory.mktemp("migrated")
+    manage("migrate", "-v0", home=home)
+    return home
+
+
+# It learned for a moment only: it babbles, and loads, trains and samples like any other model.
+TINY = StarterSpec(examples=200, steps=4, lesson_steps=1, batch_size=4, hidden_size=32, layers=2, heads=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a starter that has learned next to nothing. Read only; the model is in ``model``."""
+    folder = tmp_path_factory.mktemp("starter")
+    write_run_dir(folder, TINY, [])
+    built = subprocess.run(
+        [sys.executable, "-m", "training.engine", "starter", str(folder)], cwd=ROOT, capture_output=True, check=False
+    )
+    assert built.returncode == 0, built.stderr.decode()[-2000:]
+    return folder
 
 
 @pytest.fixture

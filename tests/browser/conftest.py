@@ -6,6 +6,7 @@ SQLite connection between its threads, which no site does. Tests read that datab
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from tests.browser.install import playwright_chromium, system_chromium
 from tests.live_site import ROOT, free_port
+from tests.migrated import copy_database, manage
 
 FLAGS = [
     "--disable-gpu",
@@ -83,23 +85,27 @@ class WebSite:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
+def prepared(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with an empty database and all static files, to be copied by each site."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    copy_database(migrated, home)
+    manage("collectstatic", "--noinput", "-v0", home=home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def site(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebSite]:
     """The web process alone, without workers."""
-    with web_site(tmp_path_factory.mktemp("site"), free_port()) as website:
+    with web_site(prepared, tmp_path_factory.mktemp("site") / "home", free_port()) as website:
         yield website
 
 
 @contextmanager
-def web_site(home: Path, port: int, **settings: str) -> Iterator[WebSite]:
+def web_site(prepared: Path, home: Path, port: int, **settings: str) -> Iterator[WebSite]:
     """A site of its own, with settings from the environment."""
+    shutil.copytree(prepared, home)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
     env = {**clean, "PAIRLOOP_HOME": str(home), "PAIRLOOP_LOG_LEVEL": "WARNING", **settings}
-    for command in (["migrate", "-v0"], ["collectstatic", "--noinput", "-v0"]):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=ROOT, env=env, capture_output=True, timeout=300, check=False
-        )
-        if done.returncode:
-            pytest.fail(f"manage.py {command[0]} failed:\n{done.stderr.decode()[-4000:]}")
     gunicorn = [
         *("gunicorn", "config.wsgi", "--no-control-socket", "--bind", f"127.0.0.1:{port}"),
         *("--workers", "1", "--threads", "4", "--log-level", "warning"),

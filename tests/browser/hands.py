@@ -18,12 +18,12 @@ SETTLED = """() => {
 NOTHING_MS = 200
 
 
-def eventually(page: Page, check: Callable[[], bool]) -> None:
+def eventually(page: Page, check: Callable[[], bool], *, patience_ms: int = PATIENCE_MS) -> None:
     """Waits until ``check`` holds, for what ``expect`` has no words for."""
-    patient = time.monotonic() + PATIENCE_MS / 1000
+    patient = time.monotonic() + patience_ms / 1000
     while not check():
         assert time.monotonic() < patient
-        page.wait_for_timeout(20)
+        page.wait_for_timeout(50)
 
 
 def settled(page: Page) -> None:

@@ -34,7 +34,8 @@ def sign_in(page: Page) -> None:
     page.goto("/accounts/login/")
     page.get_by_label("User name").fill(desk_of(page).username)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def sign_out(page: Page) -> None:

@@ -13,13 +13,14 @@ from tests.oidc_provider import CLIENT_ID, CLIENT_SECRET, Provider, running_prov
 
 
 @pytest.fixture(scope="module")
-def there_and_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Provider, WebSite]]:
+def there_and_here(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Provider, WebSite]]:
     """A provider, and a site whose environment names it."""
-    home: Path = tmp_path_factory.mktemp("site-with-provider")
+    home = tmp_path_factory.mktemp("site-with-provider") / "home"
     port = free_port()
     with (
         running_provider(f"http://127.0.0.1:{port}/accounts/provider/callback/") as provider,
         web_site(
+            prepared,
             home,
             port,
             PAIRLOOP_OIDC_ISSUER=provider.issuer,

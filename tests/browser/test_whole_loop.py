@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,25 +11,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.hands import settled
-from tests.live_site import OWNER, ROOT, LiveSite, live_site
+from tests.browser.hands import eventually, settled
+from tests.live_site import OWNER, LiveSite, live_site
 from training.engine.domain import true_reward
-from training.engine.rundir import write_run_dir
-from training.engine.spec import StarterSpec
 
-# It learned for a moment only. What it says is babble, and everything around it is real.
-TINY = StarterSpec(examples=400, steps=40, lesson_steps=1, batch_size=8, hidden_size=64, layers=2, heads=2)
 JUDGED = 16
 MINUTE = 60_000
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+def site(tiny_starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    """What its model says is babble, and everything around it is real."""
     home = tmp_path_factory.mktemp("whole-loop")
-    starter = home / "models" / "starter"
-    starter.mkdir(parents=True)
-    write_run_dir(starter, TINY, [])
-    subprocess.run([sys.executable, "-m", "training.engine", "starter", str(starter)], cwd=ROOT, check=True)
+    shutil.copytree(tiny_starter, home / "models" / "starter")
     with live_site(home, PAIRLOOP_TICK_SECONDS="1") as running:
         yield running
     shutil.rmtree(home, ignore_errors=True)
@@ -82,6 +74,13 @@ def test_a_newcomer_judges_trains_and_judges_the_new_policy(site: LiveSite, brow
     assert sum(int(str(count)) for _, count in items) == JUDGED
     assert {outcome for outcome, _ in items} <= {"used", "skipped"}
 
+    its_pairs = (
+        "SELECT count(*) FROM annotate_comparison comparison"
+        " JOIN annotate_response response ON response.id = comparison.first_id"
+        " JOIN annotate_author author ON author.id = response.author_id"
+        " WHERE author.number = 1 AND comparison.split = 'train'"
+    )
+    eventually(page, lambda: ask(site, its_pairs) != [(0,)], patience_ms=5 * MINUTE)
     page.goto(f"{site.url}/projects/1/judge/")
     of_the_new_policy = (
         "SELECT count(*) FROM annotate_judgment judgment"

@@ -1,8 +1,7 @@
-"""Servers and a tiny model, made once for all job tests; and a fresh site for each."""
+"""Servers, made once for all job tests; and a fresh site for each."""
 
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,24 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.jobs.harness import ROOT, Site, running_site
+from tests.jobs.harness import Site, running_site
 from tests.jobs.postgres import PostgresServer, postgres_server
-from training.engine.rundir import write_run_dir
-from training.engine.spec import StarterSpec
-
-TINY = StarterSpec(examples=200, steps=4, lesson_steps=1, batch_size=4, hidden_size=32, layers=2, heads=2)
-
-
-@pytest.fixture(scope="session")
-def tiny_starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A starter that learned for a moment only: it babbles, and loads and trains like any other model."""
-    folder = tmp_path_factory.mktemp("starter")
-    write_run_dir(folder, TINY, [])
-    built = subprocess.run(
-        [sys.executable, "-m", "training.engine", "starter", str(folder)], cwd=ROOT, capture_output=True, check=False
-    )
-    assert built.returncode == 0, built.stderr.decode()[-2000:]
-    return folder / "model"
+from tests.migrated import copy_database
 
 
 @pytest.fixture(scope="session")
@@ -91,12 +75,18 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def site(
-    tmp_path: Path, tiny_starter: Path, settings: Any, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any
+    tmp_path: Path,
+    tiny_starter: Path,
+    migrated: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    django_db_blocker: Any,
 ) -> Iterator[Site]:
     """The embedded site: SQLite, and files for a broker."""
+    copy_database(migrated, tmp_path / "home")
     with (
         django_db_blocker.unblock(),
-        running_site(tmp_path / "home", tiny_starter, settings=settings, monkeypatch=monkeypatch) as running,
+        running_site(tmp_path / "home", tiny_starter / "model", settings=settings, monkeypatch=monkeypatch) as running,
     ):
         yield running
 
@@ -113,9 +103,11 @@ def served_site(
     settings, monkeypatch, django_db_blocker = map(
         request.getfixturevalue, ("settings", "monkeypatch", "django_db_blocker")
     )
-    env = {"PAIRLOOP_DATABASE_URL": postgres.new_database(), "PAIRLOOP_BROKER_URL": redis_server.url}
+    env = {"PAIRLOOP_DATABASE_URL": postgres.migrated_database(), "PAIRLOOP_BROKER_URL": redis_server.url}
     with (
         django_db_blocker.unblock(),
-        running_site(tmp_path / "home", tiny_starter, settings=settings, monkeypatch=monkeypatch, **env) as running,
+        running_site(
+            tmp_path / "home", tiny_starter / "model", settings=settings, monkeypatch=monkeypatch, **env
+        ) as running,
     ):
         yield running

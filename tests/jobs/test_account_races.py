@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.postgres import PostgresServer
+from tests.migrated import copy_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +25,6 @@ from allauth.mfa.totp.internal.auth import (
 from annotate.models import Membership, Role, User
 from annotate.services import accounts, people
 from annotate.services.projects import create_project
-
-call_command("migrate", verbosity=0, interactive=False)
 
 def at_once(*deeds):
     start = threading.Barrier(len(deeds))
@@ -92,7 +91,9 @@ def test_somebody_always_owns_the_site_and_the_project(
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
     if engine == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
-        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.new_database())
+        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.migrated_database())
+    else:
+        copy_database(request.getfixturevalue("migrated"), tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", RACES], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
     )

@@ -1,7 +1,5 @@
 """The loop, once around, of nothing but real parts: sample, judge, train, score, sample again from the new policy."""
 
-import pytest
-
 from annotate.models import Comparison, Response, Slot
 from tests.jobs.harness import SHORT, Site, judge_everything, newest_run, open_project
 from training.engine import rundir
@@ -72,12 +70,10 @@ def two_policies_answer(site: Site) -> None:
     assert all(row.left["tokens"] > 0 and row.right["tokens"] > 0 for row in answered)
 
 
-@pytest.mark.timeout(300)
 def test_the_loop_goes_round_on_sqlite_and_files(site: Site) -> None:
     go_round(site)
     two_policies_answer(site)
 
 
-@pytest.mark.timeout(300)
 def test_the_loop_goes_round_on_postgresql_and_redis(served_site: Site) -> None:
     go_round(served_site)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.migrated import copy_database
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -19,15 +21,6 @@ class Database:
 
     def __init__(self, env: dict[str, str]) -> None:
         self._env = env
-        done = subprocess.run(
-            [sys.executable, "manage.py", "migrate", "-v0"],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
 
     def start(self, verb: str, **arguments: Any) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", self.driver, verb, json.dumps(arguments)]
@@ -49,22 +42,31 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     env = {**clean, "PAIRLOOP_HOME": str(tmp_path), "PAIRLOOP_LOG_LEVEL": "ERROR"}
     env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     if request.param == "postgresql":
-        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").migrated_database()
+    else:
+        copy_database(request.getfixturevalue("migrated"), tmp_path)
     return Database(env)
 
 
 @pytest.mark.parametrize("overlap", [1, 2])
-def test_eight_annotators_in_four_processes_judge_every_slot_exactly_once(database: Database, overlap: int) -> None:
+def test_eight_annotators_in_four_processes_judge_every_slot_exactly_once(
+    database: Database, overlap: int, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.mkdir()
     made = database.run("setup", annotators=8, prompts=200 // overlap, overlap=overlap)
     people = made["people"]
     crews = [
-        database.start("judge_all", project=made["project"], people=people[first : first + 2], seed=first)
+        database.start(
+            "judge_all", project=made["project"], people=people[first : first + 2], seed=first, gate=str(gate)
+        )
         for first in range(0, 8, 2)
     ]
     saved = [count for crew in crews for count in database.result(crew)["saved"]]
     found = database.run("report", project=made["project"])
     assert sum(saved) == 200
-    assert min(saved) > 0
+    # They did race, though nobody is promised a turn by a busy machine.
+    assert sum(count > 0 for count in saved) >= 2
     assert found["states"] == ["done"] * 200
     assert found["judged_slots"] == found["slots"]
     assert len({tuple(pair) for pair in found["pairs"]}) == 200

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.postgres import PostgresServer
+from tests.migrated import copy_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,14 +17,11 @@ RACES = """
 import io, json, threading
 import django
 django.setup()
-from django.core.management import call_command
 from django.db import connection
 from annotate.models import Membership, Role, User
 from annotate.services import people
 from annotate.services.projects import GuidelineMovedError, create_project, write_guideline
 from annotate.services.prompts import import_prompts
-
-call_command("migrate", verbosity=0, interactive=False)
 
 def at_once(*deeds):
     results, start = [None] * len(deeds), threading.Barrier(len(deeds))
@@ -82,7 +80,9 @@ def test_whoever_comes_second_finds_it_done(
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
     if engine == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
-        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.new_database())
+        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.migrated_database())
+    else:
+        copy_database(request.getfixturevalue("migrated"), tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", RACES], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.test_judging_races import Database
+from tests.migrated import copy_database
 
 
 class QueueDatabase(Database):
@@ -18,7 +19,9 @@ def site_database(request: pytest.FixtureRequest, tmp_path: Path) -> QueueDataba
     env = {**clean, "PAIRLOOP_HOME": str(tmp_path), "PAIRLOOP_LOG_LEVEL": "ERROR"}
     env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     if request.param == "postgresql":
-        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").migrated_database()
+    else:
+        copy_database(request.getfixturevalue("migrated"), tmp_path)
     return QueueDatabase(env)
 
 

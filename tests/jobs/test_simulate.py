@@ -1,9 +1,8 @@
 """`manage.py simulate` against a whole running site: web, workers, beat and a tiny starter."""
 
 import json
+import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,9 +13,8 @@ from django.core.management import CommandError, call_command
 
 from annotate.models import Project, Role, User
 from tests.cast import PASSWORD, make_user
-from tests.live_site import ROOT, LiveSite, live_site
-from training.engine.rundir import write_run_dir
-from training.engine.spec import StarterSpec
+from tests.live_site import LiveSite, live_site
+from tests.migrated import copy_database
 from training.services.loops import ensure_loop
 from training.simulation.accounts import AccountsError, make_accounts
 
@@ -24,16 +22,11 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    """A site whose starter learned for a few seconds only: it babbles, and everything around it is real."""
+def site(migrated: Path, tiny_starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    """A site whose starter learned for a moment only: it babbles, and everything around it is real."""
     home = tmp_path_factory.mktemp("home")
-    starter = home / "models" / "starter"
-    tiny = StarterSpec(examples=400, steps=40, batch_size=8, vocab_size=512, hidden_size=32, layers=1, heads=2)
-    write_run_dir(starter, tiny, [])
-    built = subprocess.run(
-        [sys.executable, "-m", "training.engine", "starter", str(starter)], cwd=ROOT, capture_output=True, check=False
-    )
-    assert built.returncode == 0, built.stderr.decode()[-2000:]
+    copy_database(migrated, home)
+    shutil.copytree(tiny_starter, home / "models" / "starter")
     with live_site(home) as running:
         yield running
 
