@@ -12,7 +12,7 @@ from annotate.telling import told
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS, OWN_KNOBS
 from training.engine.methods.dpo import DIVERGENCES
-from training.engine.spec import SCHEDULERS
+from training.engine.spec import ADAPTATIONS, SCHEDULERS
 from training.models import Loop, Reference, method_choices
 from training.paths import belongs_to_a_project
 from training.queries.stock import Offer
@@ -124,6 +124,10 @@ class RunForm(forms.Form):
         _("Weight of bad answers"), _("Empty: 1. The ratio of both sides should be 1 to 1.5."), required=False
     )
 
+    adaptation = forms.ChoiceField(
+        label=_("What is trained"),
+        help_text=_("An adapter that is continued stays what it is. DoRA cannot be served as an adapter by vLLM."),
+    )
     lora_r = _whole(_("LoRA rank"), _("Size of the adapter: 8 to 64. An adapter that is continued keeps its rank."))
     lora_alpha = _whole(_("LoRA alpha"), _("Scale of the adapter; twice the rank is usual."))
     lora_dropout = _decimal(_("LoRA dropout"), _("0 to 0.1; 0 gives the steadiest rewards."))
@@ -195,7 +199,7 @@ class RunForm(forms.Form):
             ("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef"),
         ),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
-        (_("Adapter"), ("lora_r", "lora_alpha", "lora_dropout", "target_modules")),
+        (_("Adapter"), ("adaptation", "lora_r", "lora_alpha", "lora_dropout", "target_modules")),
         (
             _("Optimiser"),
             (
@@ -245,6 +249,9 @@ class RunForm(forms.Form):
         if (divergence := self.fields.get("f_divergence_type")) is not None:
             assert isinstance(divergence, forms.ChoiceField)  # noqa: S101  (as declared above)
             divergence.choices = [(name, told(about)) for name, about in DIVERGENCES.items()]
+        adaptation = self.fields["adaptation"]
+        assert isinstance(adaptation, forms.ChoiceField)  # noqa: S101  (likewise)
+        adaptation.choices = [(name, told(about)) for name, about in ADAPTATIONS.items()]
         if (source := self.fields.get("source")) is not None:
             assert isinstance(source, forms.ChoiceField)  # noqa: S101  (likewise)
             source.choices = [(name, told(about)) for name, about in self.own.sources.items()]

@@ -152,9 +152,12 @@ class Policy(models.Model):
     base_revision = models.CharField(max_length=80, blank=True)
     # Folder of its own weights below the data folder: an adapter, or a whole model. Empty for the base.
     adapter_path = models.CharField(max_length=300, blank=True)
-    # Folder below the data folder of the whole model that it stands on, or is, where SFT made one; empty: base_model.
+    # Folder below the data folder of the whole model that it stands on, or is, where one was made; empty: base_model.
     # "Without the adapter" is that model, so it is what later policies are held close to.
     model_path = models.CharField(max_length=300, blank=True)
+    # The policy whose model it is held close to and measured against, where that is not the one it stands on: full
+    # fine-tuning makes a model a round, and they would drift without end if each were held close to the last.
+    anchor = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     manifest = models.JSONField(default=dict, blank=True)
     manifest_sha256 = models.CharField(max_length=64, blank=True)
     # What scoring found (see docs/reference/metrics.md), and whether the guards let it be sampled from.

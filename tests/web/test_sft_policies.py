@@ -1,4 +1,4 @@
-"""SFT makes a whole model: what follows stands on it, is held close to it, and may still learn from every judgment."""
+"""SFT and full fine-tuning make whole models: what follows stands on them, and is held close to the right one."""
 
 import shutil
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ def published(run: Run, folder: Path) -> Policy:
     lease = claim(job_id=Job.objects.get(run=run, kind="train").pk, owner="worker 1")
     assert lease is not None
     mark_training(run)
-    weights = folder / ("model" if run.method == "sft" else "adapter")
+    whole = run.method == "sft" or run.spec["adaptation"] == "full"
+    weights = folder / ("model" if whole else "adapter")
     weights.mkdir(parents=True)
     (weights / "weights.safetensors").write_bytes(run.method.encode())
     digest = rundir.write_manifest(weights, {"method": run.method})
@@ -104,3 +105,32 @@ def test_what_was_imitated_is_still_to_be_learned_from(loop: Loop, tmp_path: Pat
     second = started(loop, "dpo")
     assert (second.snapshot.selection, len(run_rows(second).rows)) == ("new", 9)
     assert new_decisions(loop.project, method="dpo") == 0
+
+
+def test_full_fine_tuning_is_held_close_to_where_it_began_round_after_round(loop: Loop, tmp_path: Path) -> None:
+    starter, base = str(settings.STARTER_DIR), loop.sampler
+    run = started(loop, "dpo", adaptation="full")
+    assert (run.spec["model"], run.spec["reference_model"]) == (starter, "")
+    first = published(run, tmp_path / "1")
+    assert first.whole
+    assert first.anchor == base
+    run = started(loop, "dpo", adaptation="lora")
+    assert (run.spec["model"], run.spec["reference_model"]) == (model_of(first)[0], starter)
+    second = published(run, tmp_path / "2")
+    assert (second.whole, second.anchor) == (False, base)
+    job = start_scoring(run=run)
+    assert job is not None
+    spec = job.payload["spec"]
+    assert (spec["base"], spec["policy"]["model"], spec["previous_model"]) == (starter, model_of(first)[0], "")
+    Job.objects.all().update(state="done")
+    run = started(loop, "dpo", adaptation="full", reference="previous")
+    assert (run.spec["start_adapter"], run.spec["reference_model"]) == (adapter_folder(second), "")
+    third = published(run, tmp_path / "3")
+    job = start_scoring(run=run)
+    assert job is not None
+    spec = job.payload["spec"]
+    assert (spec["base"], spec["previous_model"]) == (starter, model_of(second)[0])
+    assert spec["previous"] == adapter_folder(second)
+    Job.objects.all().update(state="done")
+    sft = published(started(loop, "sft", source="chosen"), tmp_path / "4")  # begins anew
+    assert (third.anchor, sft.anchor) == (base, None)

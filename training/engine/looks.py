@@ -142,9 +142,10 @@ class Looks:
             before_batch=lambda done: None,
         )
         values = {"mean_tokens": mean([len(answer.ids) for answer in drawn])}
-        # The base is the model without its adapter; where an earlier adapter was merged into it, it is not at hand.
+        # The base is the model without its adapter. It is not at hand where an earlier adapter was merged into that, or
+        # every weight is trained, or it is a model of its own.
         merged = self.spec.start_adapter and not self.spec.own.has_reference
-        if merged or not hasattr(model, "disable_adapter"):
+        if merged or self.spec.reference_model or not hasattr(model, "disable_adapter"):
             return values
         answers = [(ids, answer.ids) for (_, ids), answer in zip(self.prompts, drawn, strict=True)]
         policy = self._logprobs(model, answers)

@@ -1,5 +1,6 @@
 """Loading a base model, its tokenizer and an adapter: safetensors only, no remote code, every mismatch loud."""
 
+import importlib.util
 import json
 import os
 import warnings
@@ -76,11 +77,36 @@ def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
     return Chat(tokenizer)
 
 
-def load_base(ref: ModelRef, device: Device) -> "PreTrainedModel":
-    """The base model in evaluation mode on its device. Raises Failure `bad_model`."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def require_four_bit(device: Device) -> None:
+    """Raises Failure `no_quantization` where a model cannot be loaded in 4 bits."""
+    if device.name == "cuda" and importlib.util.find_spec("bitsandbytes") is not None:
+        return
+    raise Failure(
+        "no_quantization",
+        Said("QLoRA needs the package bitsandbytes on the worker. Install it there, or choose LoRA.")
+        if device.name == "cuda"
+        else Said("QLoRA needs a GPU, and the worker has none. Choose LoRA."),
+    )
 
+
+def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False) -> "PreTrainedModel":
+    """The base model in evaluation mode on its device, or its weights in 4 bits (NF4, 2305.14314).
+
+    Raises Failure `bad_model` or `no_quantization`.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    small: dict[str, Any] = {}
+    if four_bit:
+        require_four_bit(device)
+        small["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if device.bf16 else torch.float16,
+        )
+        small["device_map"] = {"": 0}
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             ref.model,
@@ -88,6 +114,7 @@ def load_base(ref: ModelRef, device: Device) -> "PreTrainedModel":
             dtype=torch.bfloat16 if device.bf16 else torch.float32,
             trust_remote_code=False,
             use_safetensors=True,
+            **small,
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise Failure(
@@ -99,7 +126,7 @@ def load_base(ref: ModelRef, device: Device) -> "PreTrainedModel":
                 why=_short(error),
             ),
         ) from error
-    return model.to(device.name).eval()
+    return model.eval() if four_bit else model.to(device.name).eval()
 
 
 def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "PeftModel":

@@ -84,18 +84,21 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     for_kl = answers[: len(wanted)] if plain else fresh(policy, "kl", wanted, 1.0, 1.0)
     scorer.divergence(wanted, for_kl)
 
-    # The base is the policy without its adapter; another previous adapter needs the base afresh.
-    if not spec.previous and spec.policy.adapter:
+    own = not spec.previous_model or spec.previous_model == spec.policy.model
+    if own and spec.previous == spec.policy.adapter:
+        before = answers
+    elif own and not spec.previous:
         with policy.disable_adapter():
             before = fresh(policy, "previous", prompts, spec.temperature, spec.top_p)
-    elif base is None and spec.previous == spec.policy.adapter:
-        before = answers
-    else:
+    else:  # on a model of its own: peft would only add the adapter beside the policy's
         job.raise_if_stopped()
-        if base is None:
-            base = load_base(ModelRef(spec.policy.model, spec.policy.revision), device)
+        model, revision = spec.policy.model, spec.policy.revision
+        if not own:
+            model, revision = spec.previous_model, spec.previous_revision
+        known = base is not None and (model, revision) == (spec.base, spec.base_revision)
+        earlier = base if known else load_base(ModelRef(model, revision), device)
         before = fresh(
-            add_adapter(base, spec.previous, trainable=False).eval() if spec.previous else base,
+            add_adapter(earlier, spec.previous, trainable=False).eval() if spec.previous else earlier,
             "previous",
             prompts,
             spec.temperature,

@@ -20,6 +20,12 @@ SPEC_FORMAT = 1
 
 REFERENCES = ("base", "previous")
 DEVICES = ("auto", "cpu", "cuda")
+ADAPTATIONS: dict[str, Said] = {
+    "lora": Said("LoRA (2106.09685): a small adapter; the usual choice"),
+    "dora": Said("DoRA (2402.09353): LoRA with a magnitude of its own; a little better at low rank, slower"),
+    "qlora": Said("QLoRA (2305.14314): LoRA on a base in 4 bits; a quarter of the memory, needs a GPU"),
+    "full": Said("full fine-tuning: every weight; a whole model each time, and twice the memory for the reference"),
+}
 TRACKERS = ("wandb", "mlflow", "trackio")
 GUARD_ACTIONS = ("off", "warn", "stop")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
@@ -142,6 +148,8 @@ class TrainSpec(Spec):
     revision: str = ""  # pinned commit or tag of a hub id
     start_adapter: str = ""  # adapter folder to continue; "" = a fresh LoRA
     reference: str = "base"  # what the policy is held close to: "base", or "previous" = the start adapter, frozen
+    reference_model: str = ""  # the base that is meant by "base", where `model` without its adapter is another one
+    reference_revision: str = ""  # of a hub id
     source: str = ""  # of which decisions the rows were made, "" = the method's first; for whoever makes the rows
     loss_type: tuple[str, ...] = ()  # () = the method's own: ("sigmoid",) or ("kto",); several are summed
     loss_weights: tuple[float, ...] = ()  # one per loss; () = all 1
@@ -156,6 +164,7 @@ class TrainSpec(Spec):
     batch_size: int = 4  # rows per device and forward pass
     gradient_accumulation: int = 4  # forward passes per optimizer step
     max_length: int = 1024  # tokens of prompt + answer; longer answers are cut
+    adaptation: str = "lora"  # which weights are trained: one of ADAPTATIONS; the lora_ knobs mean nothing in "full"
     lora_r: int = 16  # rank of the adapter
     lora_alpha: int = 32  # scale of the adapter; 2 x rank is the usual choice
     lora_dropout: float = 0.0  # dropout inside the adapter only
@@ -199,9 +208,10 @@ class TrainSpec(Spec):
         checks = Checks(self)
         checks.choice("method", tuple(METHODS))
         checks.text("model", required=True)
-        checks.text("revision")
-        checks.text("start_adapter")
+        for name in ("revision", "start_adapter", "reference_model", "reference_revision"):
+            checks.text(name)
         checks.choice("reference", REFERENCES)
+        checks.choice("adaptation", tuple(ADAPTATIONS))
         checks.number("beta", 0, 10, above=True)
         checks.number("learning_rate", 0, 0.1, above=True)
         checks.number("epochs", 0, 100, above=True)
@@ -265,6 +275,11 @@ class TrainSpec(Spec):
                 checks.add(item.name, Said("has no effect on %(method)s; leave it out", method=own.title))
 
     @property
+    def makes_whole_models(self) -> bool:
+        """Is what comes of it a whole model, and not an adapter?"""
+        return self.own.merges or self.adaptation == "full"
+
+    @property
     def own(self) -> Method:
         """The method, with all that is its own."""
         return METHODS[self.method]
@@ -304,9 +319,11 @@ class ScoreSpec(Spec):
     kind: ClassVar[str] = "score"
 
     policy: ModelRef  # the policy to score; its base (no adapter) is the reference of rewards and KL
-    base: str = ""  # another base for that, where the policy is a whole model: folder or hub id; "" = the policy's
+    base: str = ""  # another base for that, where the policy's own is not meant: folder or hub id
     base_revision: str = ""  # of a hub id
-    previous: str = ""  # adapter folder of the "before" answers, on the base; "" = the base
+    previous_model: str = ""  # model of the "before" answers; "" = the policy's
+    previous_revision: str = ""  # of a hub id
+    previous: str = ""  # adapter folder on it; "" = the model itself
     beta: float = 0.1  # of the training run: scales rewards, never changes who wins
     n_before_after: int = 10  # prompts shown with the answer before and after
     kl_samples: int = 64  # reserved prompts for the KL estimate, sampled at temperature 1 and top_p 1
@@ -326,8 +343,8 @@ class ScoreSpec(Spec):
         checks.text("previous")
         checks.text("base")
         checks.text("base_revision")
-        if self.base and isinstance(self.policy, ModelRef) and self.policy.adapter:
-            checks.add("base", Said("must be empty where the policy is an adapter: its base is the model below it"))
+        checks.text("previous_model")
+        checks.text("previous_revision")
         checks.number("beta", 0, 10, above=True)
         checks.number("n_before_after", 0, 1000, whole=True)
         checks.number("kl_samples", 0, 100_000, whole=True)

@@ -16,6 +16,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
-    from training.engine.models import add_adapter, choose_device, load_base, load_tokenizer
+    from training.engine.models import choose_device, load_base, load_tokenizer
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
     whole, spec = spec, ranks.share(spec)
@@ -74,16 +75,24 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
     set_seed(spec.seed)
-    model: Any = load_base(ref, device)
+    model: Any = load_base(ref, _weights(spec, device), four_bit=spec.adaptation == "qlora")
+    base = model
+    if spec.reference_model:
+        base = load_base(ModelRef(spec.reference_model, spec.reference_revision), _weights(spec, device))
     looks = Looks(job, spec, chat, usable)
-    looks.measure_base(model)
+    looks.measure_base(base)
     if spec.own.has_reference:
-        trainer = _held_close(job, spec, device, chat, model, usable)
+        trainer = _held_close(job, spec, device, chat, model, usable, far=None if base is model else base)
     else:
         if spec.start_adapter:  # what was learned so far becomes part of what is trained on
-            model = add_adapter(model, spec.start_adapter, trainable=False).merge_and_unload()
+            model = _with_adapter_merged(model, spec.start_adapter)
         job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
         trainer = make_trainer(job, spec, device, chat, model, usable)
+    if spec.makes_whole_models and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        raise Failure(
+            "sharded",
+            Said("Whole models are not made where each process holds a part. Train an adapter, or without sharding."),
+        )
     _require_space(job, trainer.model, spec)
 
     trainer.remove_callback(PrinterCallback)
@@ -98,7 +107,7 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
         shutil.rmtree(job.path / WORK, ignore_errors=True)
     if stopped:
         raise Cancelled
-    return _finish(job, spec, trainer, chat, usable, looks)
+    return _finish(job, spec, device, trainer, chat, usable, looks)
 
 
 def _watch_and_find_checkpoint(
@@ -125,7 +134,15 @@ def _watch_and_find_checkpoint(
     return found[1]
 
 
-def _finish(job: Job, spec: TrainSpec, trainer: Any, chat: Chat, usable: Sequence[TrainingRow], looks: Looks) -> Said:
+def _finish(
+    job: Job,
+    spec: TrainSpec,
+    device: "Device",
+    trainer: Any,
+    chat: Chat,
+    usable: Sequence[TrainingRow],
+    looks: Looks,
+) -> Said:
     """Publishes the weights, the best ones where the looks chose, and says what came of the run."""
     from training.engine.models import ADAPTER
 
@@ -135,9 +152,9 @@ def _finish(job: Job, spec: TrainSpec, trainer: Any, chat: Chat, usable: Sequenc
     weights = _gathered_weights(trainer)
     if job.rank:
         pass  # the first process publishes
-    elif spec.own.merges:
+    elif spec.makes_whole_models:
         job.events.phase("publish", Said("Merging, checking and saving the model"))
-        job.manifest_sha256 = _publish_model(job.path, trainer.model, chat, about)
+        job.manifest_sha256 = _publish_model(job, spec, device, trainer.model, chat, about)
     else:
         job.events.phase("publish", Said("Checking and saving the adapter"))
         job.manifest_sha256 = _publish(job.path, trainer.model, ADAPTER, about, weights)
@@ -160,23 +177,46 @@ def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Sa
     )
 
 
-def _held_close(job: Job, spec: TrainSpec, device: "Device", chat: Chat, base: Any, usable: list[TrainingRow]) -> Any:
-    """The trainer of a method with a reference, after its reference was found to be the model that is meant."""
+def _weights(spec: TrainSpec, device: "Device") -> "Device":
+    """In which precision the weights are held: where all of them are trained, steps are too small for bfloat16."""
+    return replace(device, bf16=False) if spec.adaptation == "full" else device
+
+
+def _with_adapter_merged(base: Any, adapter: str) -> Any:
+    from training.engine.models import add_adapter
+
+    return add_adapter(base, adapter, trainable=False).merge_and_unload()
+
+
+def _held_close(
+    job: Job, spec: TrainSpec, device: "Device", chat: Chat, base: Any, usable: list[TrainingRow], *, far: Any
+) -> Any:
+    """The trainer of a method with a reference, after its reference was found to be the model that is meant.
+
+    `far` is the model of `spec.reference_model`, or None.
+    """
     from training.engine.models import add_adapter
     from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs
 
     probe = usable[:4]
     # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
     previous = spec.reference == "previous" and bool(spec.start_adapter)
-    cache = open_cache(spec, base, device, adapter=spec.start_adapter if previous else "")
-    expected = None if previous else probe_logprobs(base, chat, probe, spec.max_length)
-    model: Any = add_adapter(base, spec.start_adapter, trainable=True) if spec.start_adapter else base
+    other = _other_reference(spec, device, far, previous=previous)
+    meant = base if other is None else other
+    cache = open_cache(spec, meant, device, adapter=spec.start_adapter if previous and other is None else "")
+    expected = None if previous and other is None else probe_logprobs(meant, chat, probe, spec.max_length)
+    model: Any = base
+    if spec.start_adapter and spec.adaptation == "full":
+        model = _with_adapter_merged(base, spec.start_adapter)
+    elif spec.start_adapter:
+        model = add_adapter(base, spec.start_adapter, trainable=True)
+        _require_same_kind(spec, model)
     if expected is None:
         expected = probe_logprobs(model, chat, probe, spec.max_length)
 
     job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
-    trainer = make_trainer(job, spec, device, chat, model, usable)
-    if spec.start_adapter and not previous:
+    trainer = make_trainer(job, spec, device, chat, model, usable, reference=other)
+    if "ref" in getattr(trainer.model, "peft_config", {}) and not previous:
         # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
         trainer.model.delete_adapter("ref")
     reference = Reference("previous" if previous else "base", expected)
@@ -185,8 +225,48 @@ def _held_close(job: Job, spec: TrainSpec, device: "Device", chat: Chat, base: A
     return trainer
 
 
-def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model: Any, usable: list[TrainingRow]) -> Any:
-    """TRL's trainer for the method, on the rows that passed the gate."""
+def _other_reference(spec: TrainSpec, device: "Device", far: Any, *, previous: bool) -> Any:
+    """A second model, where the reference is not the one in training with its adapter off, or with the incoming one."""
+    from training.engine.models import load_base
+
+    if previous and spec.adaptation == "full":
+        model = load_base(ModelRef(spec.model, spec.revision), _weights(spec, device))
+        return _with_adapter_merged(model, spec.start_adapter)
+    if far is not None and not previous:
+        return far
+    if spec.adaptation == "full":
+        return load_base(ModelRef(spec.model, spec.revision), _weights(spec, device))
+    return None
+
+
+def _require_same_kind(spec: TrainSpec, model: Any) -> None:
+    """An adapter that is continued stays what it is; the knob would change nothing, without a word."""
+    from training.engine.models import ADAPTER
+
+    if bool(model.peft_config[ADAPTER].use_dora) != (spec.adaptation == "dora"):
+        raise Failure(
+            "other_adaptation",
+            Said(
+                "The policy that is continued is a %(kind)s adapter and stays one. Choose that, or full fine-tuning.",
+                kind="DoRA" if model.peft_config[ADAPTER].use_dora else "LoRA",
+            ),
+        )
+
+
+def make_trainer(
+    job: Job,
+    spec: TrainSpec,
+    device: "Device",
+    chat: Chat,
+    model: Any,
+    usable: list[TrainingRow],
+    *,
+    reference: Any = None,
+) -> Any:
+    """TRL's trainer for the method, on the rows that passed the gate.
+
+    `reference` is a model of its own, where `model` with another adapter or none is not what is meant.
+    """
     from datasets import Dataset
     from peft import LoraConfig, PeftModel
     from trl.trainer.utils import disable_dropout_in_model
@@ -200,6 +280,7 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
         target_modules="all-linear" if modules == ["all-linear"] else modules,
         bias="none",
         task_type="CAUSAL_LM",
+        use_dora=spec.adaptation == "dora",
     )
     # TRL's disable_dropout also silences lora_dropout. The base's own dropout is always off: only the adapter's is a
     # knob.
@@ -237,10 +318,13 @@ def make_trainer(job: Job, spec: TrainSpec, device: "Device", chat: Chat, model:
         "model": model,
         "train_dataset": Dataset.from_list([row.trl for row in usable]),
         "processing_class": chat.tokenizer,
-        "peft_config": None if continued else fresh,
+        "peft_config": None if continued or spec.adaptation == "full" else fresh,
     }
+    if reference is not None:
+        disable_dropout_in_model(reference)
+        made["ref_model"] = reference
     trainer = spec.own.trainer(job, spec, usable, Parts(config, made))
-    if "ref" in trainer.model.peft_config:
+    if "ref" in getattr(trainer.model, "peft_config", {}):
         _set_adapter_dropout(trainer.model, 0.0, only="ref")
     if len(trainer.train_dataset) != len(usable):
         raise Failure(
@@ -284,7 +368,7 @@ def _require_space(job: Job, model: Any, spec: TrainSpec) -> None:
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     # Weights and two Adam moments in float32, for each checkpoint kept, one being written, and the result.
     needed = weights * 4 * (3 * (spec.save_total_limit + 1) + 1) + 64 * 2**20
-    if spec.own.merges:
+    if spec.makes_whole_models:
         needed += sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     free = shutil.disk_usage(job.path).free
     if free < needed:
@@ -321,6 +405,7 @@ def _adapter_about(spec: TrainSpec, usable: Sequence[TrainingRow], ended_early: 
         "base": spec.model,
         "revision": spec.revision,
         "method": spec.method,
+        "adaptation": spec.adaptation,
         "loss_type": list(spec.loss_type),
         "reference": "" if not spec.own.has_reference else spec.reference if spec.start_adapter else "base",
         "beta": spec.beta,
@@ -387,14 +472,29 @@ def _publish(path: Path, model: Any, adapter: str, about: Mapping[str, Any], wei
     return _in_place(path, aside, "adapter", about)
 
 
-def _publish_model(path: Path, model: Any, chat: Chat, about: Mapping[str, Any]) -> str:
-    """Merges the adapter into the model, writes `model/` atomically with its tokenizer, returns its manifest's sha256.
+def _publish_model(
+    job: Job, spec: TrainSpec, device: "Device", model: Any, chat: Chat, about: Mapping[str, Any]
+) -> str:
+    """Writes `model/` atomically, with the adapter merged and with its tokenizer; returns its manifest's sha256.
 
     Raises Failure `not_finite`.
     """
-    from training.engine.models import all_finite
+    from training.engine.models import all_finite, load_base
 
-    merged = model.merge_and_unload()
+    path = job.path
+    if spec.adaptation == "qlora":  # into weights of 4 bits it could not be merged without a loss
+        kept = path / ".adapter.tmp"
+        shutil.rmtree(kept, ignore_errors=True)
+        model.save_pretrained(str(kept))
+        whole = load_base(ModelRef(spec.model, spec.revision), device)
+        if spec.start_adapter:
+            whole = _with_adapter_merged(whole, spec.start_adapter)
+        merged = _with_adapter_merged(whole, str(kept))
+        shutil.rmtree(kept)
+    elif spec.adaptation == "full":
+        merged = model.bfloat16() if device.bf16 else model
+    else:
+        merged = model.merge_and_unload()
     if not all_finite(merged.state_dict()):
         raise Failure(
             "not_finite",

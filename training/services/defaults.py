@@ -24,6 +24,7 @@ KNOBS = (
     "batch_size",
     "gradient_accumulation",
     "max_length",
+    "adaptation",
     "lora_r",
     "lora_alpha",
     "lora_dropout",
@@ -73,6 +74,9 @@ def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str
     values = default_settings(method=method, base_model=loop.base_model) | dict(settings)
     model, revision = model_of(parent)
     adapter = adapter_folder(parent)
+    anchor = ("", "")
+    if parent.anchor is not None and METHODS[method].has_reference and values["reference"] == "base":
+        anchor = model_of(parent.anchor)
     return TrainSpec.from_json(
         values
         | {
@@ -80,7 +84,9 @@ def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str
             "model": model,
             "revision": revision,
             "start_adapter": adapter,
-            # Without a start adapter the previous policy *is* the base.
-            "reference": values["reference"] if adapter else "base",
+            # Without a start adapter the previous policy *is* the base, unless that lies further back.
+            "reference": values["reference"] if adapter or parent.anchor is not None else "base",
+            "reference_model": anchor[0],
+            "reference_revision": anchor[1],
         }
     )

@@ -69,7 +69,7 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
     incoming = policy_folder(run.project_id, 0).parent / f".incoming-{lease.job_id}-{lease.token}"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.parent.mkdir(parents=True, exist_ok=True)
-    whole = METHODS[run.method].merges
+    whole = TrainSpec.from_json(run.spec).makes_whole_models
     shutil.copytree(folder / ("model" if whole else "adapter"), incoming)
     try:
         manifest = rundir.verify_manifest(incoming, digest)
@@ -89,6 +89,7 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
                 base_revision=run.parent.base_revision,
                 adapter_path=place,
                 model_path=place if whole else run.parent.model_path,
+                anchor=_anchor(run, whole=whole),
                 manifest=manifest,
                 manifest_sha256=digest,
             )
@@ -98,6 +99,18 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
     return policy
+
+
+def _anchor(run: Run, *, whole: bool) -> Policy | None:
+    """Which policy's model the new one is held close to, unless it is the model that it stands on."""
+    if METHODS[run.method].merges or not METHODS[run.method].has_reference:
+        return None  # it begins anew
+    parent = run.parent
+    if parent.anchor is not None or not whole:
+        return parent.anchor
+    if parent.model_path:
+        return Policy.objects.get(project=run.project, adapter_path=parent.model_path)
+    return Policy.objects.get(project=run.project, number=0)
 
 
 def _sync(folder: Path) -> None:

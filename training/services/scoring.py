@@ -37,12 +37,17 @@ def start_scoring(*, run: Run) -> Job | None:
         return None
     loop = run.project.loop
     prompt_ids = reserved_prompts(run.project)
-    # A whole model has no adapter to take off: it is measured against the model that its training began from.
-    base, base_revision = model_of(run.parent) if policy.whole else ("", "")
+    # Without an adapter to take off, and where the model below is not what policies are held close to, another model is
+    # what it is measured against.
+    parent_model = model_of(run.parent)
+    base = model_of(policy.anchor) if policy.anchor else parent_model if policy.whole else ("", "")
+    previous = parent_model if parent_model != model_of(policy) else ("", "")
     spec = ScoreSpec(
         policy=model_ref(policy),
-        base=base,
-        base_revision=base_revision,
+        base=base[0],
+        base_revision=base[1],
+        previous_model=previous[0],
+        previous_revision=previous[1],
         previous=adapter_folder(run.parent),
         beta=float(run.spec["beta"]),
         kl_samples=min(64, len(prompt_ids)),

@@ -47,7 +47,8 @@ class _Sft(Method):
     repeats = False
 
     def check(self, spec: "TrainSpec", checks: Checks) -> None:
-        """Nothing of its own."""
+        if spec.adaptation == "qlora" and spec.start_adapter:
+            checks.add("adaptation", Said("must be another one: weights of 4 bits cannot take in an adapter"))
 
     def row(self, chat: "Chat", row: Mapping[str, Any], max_length: int) -> TrainingRow:
         return demonstration_row(chat, row, max_length)
