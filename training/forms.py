@@ -174,19 +174,19 @@ class RunForm(forms.Form):
         choices=GUARD_CHOICES,
         help_text=_("Likelihood displacement: the margin may grow while both answers grow less likely."),
     )
-    chosen_drop = _decimal(_("… by more than, nats"), _("Mean fall of their log-probability since the start."))
+    chosen_drop = _decimal(_("Fall allowed, nats"), _("Mean fall of their log-probability since the start."))
     kl_guard = forms.ChoiceField(
         label=_("KL to the base"),
         choices=GUARD_CHOICES,
         help_text=_("Estimated at each look from fresh answers, which takes time."),
     )
-    kl_budget = _decimal(_("… above, nats an answer"), _("Good rounds of the starter stay below 10."))
+    kl_budget = _decimal(_("KL budget, nats an answer"), _("Good rounds of the starter stay below 10."))
     length_guard = forms.ChoiceField(
         label=_("Length of fresh answers"),
         choices=GUARD_CHOICES,
         help_text=_("Against the length before the first step. Takes fresh answers too."),
     )
-    length_ratio = _decimal(_("… more than, times"), _("2: neither twice as long nor half as long."))
+    length_ratio = _decimal(_("Length allowed, times"), _("2: neither twice as long nor half as long."))
     fresh_answers = _whole(_("Fresh answers"), _("Sampled at a look, for KL and length. More say it more exactly."))
     fresh_tokens = _whole(_("Longest fresh answer"), _("In tokens. The KL is of answers cut there."))
 

@@ -64,6 +64,7 @@ def test_a_newcomer_judges_trains_and_judges_the_new_policy(site: LiveSite, brow
     page.get_by_role("button", name="Start training").click()
     expect(page).to_have_url(f"{site.url}/projects/1/runs/1/")
     expect(page.get_by_text("Finished", exact=True).first).to_be_visible(timeout=5 * MINUTE)
+    expect(page.locator("#curves .curve canvas").first).to_be_visible()  # drawn while it ran, without a reload
     [(result, policy)] = ask(
         site,
         "SELECT run.result, policy.number FROM training_run run JOIN training_policy policy ON policy.run_id = run.id",
