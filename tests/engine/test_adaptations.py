@@ -91,6 +91,18 @@ def test_dora_stays_dora(starter: Path, tmp_path: Path) -> None:
         train_here(tmp_path / "lora", again, pairs(8))
 
 
+def test_full_fine_tuning_takes_in_the_adapter_that_it_continues(starter: Path, tmp_path: Path) -> None:
+    train_here(tmp_path / "first", TrainSpec(method="dpo", model=str(starter), **ALL_IN_ONE), pairs(8))
+    adapter = str(tmp_path / "first" / "adapter")
+    spec = TrainSpec(
+        method="dpo", model=str(starter), start_adapter=adapter, reference="previous", adaptation="full", **ALL_IN_ONE
+    )
+    train_here(tmp_path / "full", spec, pairs(8))
+    steps = logged(tmp_path / "full")
+    assert steps[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)  # held close to what it begins from
+    assert steps[1]["loss"] < steps[0]["loss"] - 0.01
+
+
 def test_qlora_without_a_gpu_is_refused_in_words(starter: Path, tmp_path: Path) -> None:
     spec = TrainSpec(method="dpo", model=str(starter), adaptation="qlora", **ALL_IN_ONE)
     with pytest.raises(Failure, match=r"needs a GPU, and the worker has none\. Choose LoRA") as caught:

@@ -185,7 +185,8 @@ def _weights(spec: TrainSpec, device: "Device") -> "Device":
 def _with_adapter_merged(base: Any, adapter: str) -> Any:
     from training.engine.models import add_adapter
 
-    return add_adapter(base, adapter, trainable=False).merge_and_unload()
+    merged = add_adapter(base, adapter, trainable=False).merge_and_unload()
+    return merged.requires_grad_(True)  # peft had frozen the base's weights
 
 
 def _held_close(
