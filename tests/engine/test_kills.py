@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,18 +43,19 @@ def is_publishing(path: Path, step: int) -> bool:
     return (path / ".adapter.tmp").exists()
 
 
-def kill_when(zygote: Zygote, path: Path, moment: Callable[[Path, int], bool], step: int, delay: float) -> bool:
-    """Starts the run and kills it at that moment and a little later. False when it was quicker."""
+def kill_when(zygote: Zygote, path: Path, moment: Callable[[Path, int], bool], step: int, delay: float) -> None:
+    """Starts the run and kills it at that moment and a little later, if it still runs."""
     process = zygote.start(path)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not moment(path, step):
         assert time.monotonic() < deadline, (path / "engine.log").read_text()
         if (path / rundir.RESULT).exists():
             break
         time.sleep(0.001)
     time.sleep(delay)
-    os.kill(process, signal.SIGKILL)
-    return zygote.wait() == -signal.SIGKILL
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+    zygote.wait()
 
 
 @pytest.mark.parametrize(
@@ -88,8 +90,10 @@ def test_killed_at_any_moment_it_resumes_to_the_bytes_of_a_run_that_was_left_alo
     attempts: list[Path] = []
     for number, (moment, step) in enumerate(moments):
         path = prepare(f"attempt-{number}", attempts)
-        killed = kill_when(zygote, path, moment, step, dice.uniform(0, 0.005))
-        assert not killed or not (path / rundir.RESULT).exists()
+        kill_when(zygote, path, moment, step, dice.uniform(0, 0.005))
+        # A busy machine can be late with the kill: whoever has a result has all that it promises.
+        if (path / rundir.RESULT).exists():
+            rundir.verify_manifest(path / "adapter")
         attempts.append(path)
     last = prepare("last", attempts)
     zygote.start(last)
