@@ -253,13 +253,15 @@ def _database(url: str) -> dict[str, Any]:
 
 DATABASES = {"default": _database(os.environ.get("PAIRLOOP_DATABASE_URL", "").strip())}
 # Shared by all processes, so that a limit on sign-ins is one limit, and a code of a second factor counts once on all of
-# them. In the database, because sign-ins must not need Redis. Nothing else is cached.
+# them. In the database, because sign-ins must not need Redis.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "annotate_cache",
         "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+    },
+    # Parts of the judging pages that are alike for all, such as the reasons to skip: each process makes them once.
+    "process": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 1_000}},
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -367,6 +369,7 @@ MFA_TOTP_ISSUER = "Pairloop"
 MFA_TOTP_TOLERANCE = 1
 # Owners and leads of projects, and the site's, set up a second factor before they see anything else.
 REQUIRE_MFA = _flag("PAIRLOOP_REQUIRE_MFA", False)
+SESSION_ENGINE = "annotate.sessions"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

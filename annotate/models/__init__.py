@@ -20,6 +20,7 @@ from annotate.models.quality import (
 from annotate.models.queue import Assignment
 from annotate.models.quiz import QuizAnswer, QuizAttempt
 from annotate.models.ranking import Lineup, LineupAnswer, Ranked, Ranking
+from annotate.models.session import Session
 from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Response",
     "Retraction",
     "Role",
+    "Session",
     "SkipReason",
     "Slot",
     "Thumb",

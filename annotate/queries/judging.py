@@ -1,13 +1,17 @@
 """Questions about the queue: how much is open, what a slot shows, how much somebody did."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import median
+from typing import Any
 
-from django.db import connection
 from django.db.models import Count, QuerySet
+from django.utils import timezone
 
 from annotate import assign
-from annotate.models import Judgment, Project, Ranking, Rating, Slot, User
+from annotate.models import Comparison, Judgment, Membership, Project, Ranking, Rating, Slot, User
+from annotate.queries.columns import Columns, loaded, this_connection
 from annotate.queries.projects import midnight
 from annotate.records import Message
 
@@ -133,36 +137,133 @@ def lineup_to_rank(slot: Slot) -> LineupToRank:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What a judging page says beside its item: decisions of the kind since midnight, in the site's time zone, and the
-    newest guideline when the person has neither written nor acknowledged it; a guideline of old does not matter."""
+class ShownSlot:
+    """A slot as it was shown, and the guideline that stood then: it is judged under that one."""
 
-    today: int
+    slot: Slot
+    guideline_id: int | None
+
+
+_SHOWN = """slot.id, slot.comparison_id, slot.response_id, slot.lineup_id, slot.swapped, slot.order_seed, slot.shown_at,
+    pair.first_id, pair.second_id,
+    (SELECT guideline.id FROM annotate_guideline guideline
+     WHERE guideline.project_id = slot.project_id AND guideline.created_at <= COALESCE(slot.shown_at, %s)
+     ORDER BY guideline.version DESC LIMIT 1)"""
+_OF_PAIR = "LEFT JOIN annotate_comparison pair ON pair.id = slot.comparison_id"
+_SHOWN_ALONE = f"""
+SELECT {_SHOWN} FROM annotate_slot slot {_OF_PAIR} WHERE slot.id = %s AND slot.kind = %s AND slot.project_id = %s
+"""  # noqa: S608  (text of this module)
+
+
+def shown_slot(*, project: Project, kind: str, slot_id: int, now: datetime) -> ShownSlot | None:
+    """The slot as it was shown; None when the project has no such slot."""
+    with this_connection().cursor() as cursor:
+        cursor.execute(_SHOWN_ALONE, [_moment(now), slot_id, kind, project.pk])
+        row = cursor.fetchone()
+    return None if row is None else _shown(iter(row), project, kind)
+
+
+def _shown(values: Iterator[Any], project: Project, kind: str) -> ShownSlot | None:
+    pk, comparison_id, response_id, lineup_id, swapped, order_seed, shown_at, first_id, second_id, guideline_id = values
+    if pk is None:
+        return None
+    # A moment as a plain cursor reads it from SQLite has lost its zone, which is UTC.
+    shown_at = shown_at.replace(tzinfo=UTC) if shown_at is not None and shown_at.tzinfo is None else shown_at
+    slot = loaded(
+        Slot,
+        id=pk,
+        project_id=project.pk,
+        kind=kind,
+        comparison_id=comparison_id,
+        response_id=response_id,
+        lineup_id=lineup_id,
+        swapped=bool(swapped),
+        order_seed=order_seed,
+        shown_at=shown_at,
+    )
+    if comparison_id is not None:
+        slot.comparison = loaded(Comparison, id=comparison_id, first_id=first_id, second_id=second_id)
+        slot.comparison.project = project
+    return ShownSlot(slot, guideline_id)
+
+
+def _moment(value: datetime) -> Any:
+    return Slot._meta.get_field("shown_at").get_db_prep_value(value, this_connection())
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Whom a judging page is for, and what they were asked.
+
+    ``membership`` has its person and project at hand. ``unread_id`` is the newest guideline when the person has neither
+    written nor acknowledged it; a guideline of old does not matter. ``session`` is what their session holds, as it is
+    kept, where the seat was looked up by it.
+    """
+
+    membership: Membership
     unread_id: int | None
+    shown: ShownSlot | None
+    session: str | None
 
+
+_MEMBERSHIP, _PROJECT, _USER = Columns(Membership, "member"), Columns(Project, "project"), Columns(User, "person")
 
 # In SQL and in one statement, because every judgment asks it (see `annotate.services.claims`).
-_DESK = """
-SELECT
-    (SELECT COUNT(*) FROM {table} made WHERE made.annotator_id = %(user)s AND made.project_id = %(project)s
-     AND made.created_at >= %(midnight)s AND made.superseded_at IS NULL),
+_SEAT = f"""
+SELECT {{session}}, {_MEMBERSHIP.sql}, {_PROJECT.sql}, {_USER.sql},
     (SELECT guideline.id FROM annotate_guideline guideline
-     WHERE guideline.project_id = %(project)s AND guideline.created_by_id <> %(user)s
-     AND guideline.version = (SELECT MAX(version) FROM annotate_guideline WHERE project_id = %(project)s)
+     WHERE project.acknowledge_guideline AND guideline.project_id = project.id
+     AND guideline.created_by_id <> member.user_id
+     AND guideline.version = (SELECT MAX(version) FROM annotate_guideline WHERE project_id = project.id)
      AND NOT EXISTS (SELECT 1 FROM annotate_guidelineacknowledgement given
-                     WHERE given.guideline_id = guideline.id AND given.user_id = %(user)s))
-"""
+                     WHERE given.guideline_id = guideline.id AND given.user_id = member.user_id)), {_SHOWN}
+FROM {{whom}} JOIN annotate_membership member ON member.user_id = person.id
+JOIN annotate_project project ON project.id = member.project_id
+LEFT JOIN annotate_slot slot ON slot.id = %s AND slot.kind = %s AND slot.project_id = project.id {_OF_PAIR}
+WHERE member.project_id = %s AND {{condition}}
+"""  # noqa: S608  (names of columns)
+_SEAT_OF_SESSION = _SEAT.format(
+    session="session.session_data",
+    whom="annotate_session session JOIN annotate_user person ON person.id = session.user_id",
+    condition="session.session_key = %s AND session.expire_date > %s",
+)
+_SEAT_OF_USER = _SEAT.format(session="NULL", whom="annotate_user person", condition="person.id = %s")
 
 
-def desk_of(*, annotator: User, project: Project, kind: str) -> Desk:
-    """The annotator's desk in the project, for the pages of this kind."""
-    made = DECISIONS[kind]._meta
-    begin = made.get_field("created_at").get_db_prep_value(midnight(), connection)
-    values = {"user": annotator.pk, "project": project.pk, "midnight": begin}
-    with connection.cursor() as cursor:
-        cursor.execute(_DESK.format(table=made.db_table), values)
-        today, unread_id = cursor.fetchone()
-    return Desk(today=today, unread_id=unread_id if project.acknowledge_guideline else None)
+def seat_of_session(*, session_key: str, project_id: int, kind: str, slot_id: int | None) -> Seat | None:
+    """The seat at the pages of this kind in the project of whoever the session is for; None where it is of no member.
+
+    With a ``slot_id`` also that slot as it was shown, if it is one of the project and of this kind. Whether session and
+    account are good is for the caller to say (``annotate.access``).
+    """
+    now = _moment(timezone.now())
+    return _seat(_SEAT_OF_SESSION, [now, slot_id, kind, project_id, session_key, now], kind)
+
+
+def seat_of(membership: Membership, kind: str, *, slot_id: int | None = None) -> Seat:
+    """The member's seat at the pages of this kind; the rest as ``seat_of_session``."""
+    now = _moment(timezone.now())
+    asked = [now, slot_id, kind, membership.project_id, membership.user_id]
+    return _seat(_SEAT_OF_USER, asked, kind) or Seat(membership, None, None, None)
+
+
+def _seat(sql: str, asked: list[Any], kind: str) -> Seat | None:
+    with this_connection().cursor() as cursor:
+        cursor.execute(sql, asked)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    values = iter(row)
+    session = next(values)
+    membership, project, person = _MEMBERSHIP.read(values), _PROJECT.read(values), _USER.read(values)
+    membership.project, membership.user = project, person
+    return Seat(membership, next(values), _shown(values, project, kind), session)
+
+
+def made_today(*, annotator: User, project: Project, kind: str) -> int:
+    """The annotator's decisions of the kind since midnight, in the site's time zone."""
+    made = DECISIONS[kind]._default_manager.filter(annotator=annotator, project=project, superseded_at__isnull=True)
+    return made.filter(created_at__gte=midnight()).count()
 
 
 @dataclass(frozen=True, slots=True)

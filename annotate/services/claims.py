@@ -8,18 +8,18 @@ than the database needs to run them (``make bench``).
 import json
 import random
 import uuid
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
 
-from django.db import IntegrityError, connection
-from django.db.models import Field, Model, QuerySet
+from django.db import IntegrityError
+from django.db.models import Field, QuerySet
 
 from annotate import assign
 from annotate.models import Comparison, Project, Prompt, Response, Slot, User
+from annotate.queries.columns import loaded, this_connection
 from annotate.queries.judging import SUBJECTS
 from annotate.services.checks import slip_in_check
-
-_M = TypeVar("_M", bound=Model)
 
 # When somebody's other tab took the same comparison at the same moment, look again so often.
 LOOKS = 5
@@ -66,21 +66,14 @@ SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s, sho
 WHERE id = ({best} LIMIT 1)
 RETURNING id, only_for_id, only_for_group_id, comparison_id, swapped
 """
+# PostgreSQL answers with what the page shows in the same statement.
 _PAIR = """
-SELECT prompt.id, prompt.messages, one.id, one.text, two.id, two.text FROM annotate_comparison pair
+SELECT {taken} prompt.id, prompt.messages, one.id, one.text, two.id, two.text FROM {of} annotate_comparison pair
 JOIN annotate_prompt prompt ON prompt.id = pair.prompt_id JOIN annotate_response one ON one.id = pair.first_id
-JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = %s
+JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = {pair}
 """
-# The guideline under which it was judged is the one that stood when it was shown.
-_SHOWN_SLOT = """
-SELECT slot.comparison_id, slot.response_id, slot.lineup_id, slot.swapped, slot.order_seed, slot.shown_at,
-    pair.first_id, pair.second_id,
-    (SELECT guideline.id FROM annotate_guideline guideline
-     WHERE guideline.project_id = slot.project_id AND guideline.created_at <= COALESCE(slot.shown_at, %s)
-     ORDER BY guideline.version DESC LIMIT 1)
-FROM annotate_slot slot LEFT JOIN annotate_comparison pair ON pair.id = slot.comparison_id
-WHERE slot.id = %s AND slot.kind = %s AND slot.project_id = %s
-"""
+_PAIR_ALONE = _PAIR.format(taken="", of="", pair="%s")
+_TAKE_PAIR = "WITH taken AS ({take}) " + _PAIR.format(taken="taken.*,", of="taken,", pair="taken.comparison_id")
 
 
 def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
@@ -131,7 +124,7 @@ def take_statement(
     """The statement that takes the best slot, and its parameters as the database wants them."""
     kind = Slot.Kind(kind)
     # Who asks at the same moment is given the next one, rather than made to wait for this one and then to look again.
-    lock = "FOR UPDATE OF slot SKIP LOCKED" if connection.features.has_select_for_update_skip_locked else ""
+    lock = "FOR UPDATE OF slot SKIP LOCKED" if this_connection().features.has_select_for_update_skip_locked else ""
     whose = {"meant": _MEANT, "of_group": _GROUP, "queue": _QUEUE}
     if not project.assigns_to_groups:
         del whose["of_group"]
@@ -143,13 +136,19 @@ def take_statement(
         "project": project.pk,
         "kind": kind.value,
         "annotator": annotator.pk,
-        "now": _value("shown_at", now),
-        "until": _value("lease_until", now + timedelta(minutes=project.lease_minutes)),
-        "submit_id": _value("submit_id", submit_id),
+        "now": db_value("shown_at", now),
+        "until": db_value("lease_until", now + timedelta(minutes=project.lease_minutes)),
+        "submit_id": db_value("submit_id", submit_id),
         "swapped": swapped,
         "order_seed": order_seed,
     }
-    return _TAKE.format(best=best), values
+    take = _TAKE.format(best=best)
+    return (_TAKE_PAIR.format(take=take) if _at_once(kind) else take), values
+
+
+def _at_once(kind: str) -> bool:
+    """Does taking a slot read what its page shows as well?"""
+    return kind == Slot.Kind.PAIR and this_connection().vendor == "postgresql"
 
 
 def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
@@ -166,7 +165,7 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
     row = None
     for look in range(LOOKS):
         try:
-            with connection.cursor() as cursor:
+            with this_connection().cursor() as cursor:
                 cursor.execute(sql, values)
                 row = cursor.fetchone()
             break
@@ -176,10 +175,10 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
                 raise
     if row is None:
         return None
-    pk, only_for_id, only_for_group_id, comparison_id, swapped = row
+    pk, only_for_id, only_for_group_id, comparison_id, swapped, *content = row
     if kind != Slot.Kind.PAIR:
         return with_content(pk)
-    slot = _loaded(
+    slot = loaded(
         Slot,
         id=pk,
         project_id=project.pk,
@@ -194,61 +193,26 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
         shown_at=now,
         submit_id=submit_id,
     )
-    slot.comparison = _pair(comparison_id)
+    slot.comparison = _pair(comparison_id, content if _at_once(kind) else None)
     return slot
 
 
-def shown_slot(*, project: Project, kind: str, slot_id: int, now: datetime) -> tuple[Slot, int | None] | None:
-    """A slot as it was shown, and the guideline that stood then; None when the project has no such slot."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SHOWN_SLOT, [_value("shown_at", now), slot_id, kind, project.pk])
-        row = cursor.fetchone()
-    if row is None:
-        return None
-    comparison_id, response_id, lineup_id, swapped, order_seed, shown_at, first_id, second_id, guideline_id = row
-    slot = _loaded(
-        Slot,
-        id=slot_id,
-        project_id=project.pk,
-        kind=kind,
-        comparison_id=comparison_id,
-        response_id=response_id,
-        lineup_id=lineup_id,
-        swapped=bool(swapped),
-        order_seed=order_seed,
-        shown_at=_time(shown_at),
-    )
-    if comparison_id is not None:
-        slot.comparison = _loaded(Comparison, id=comparison_id, first_id=first_id, second_id=second_id)
-        slot.comparison.project = project
-    return slot, guideline_id
-
-
-def _pair(comparison_id: int) -> Comparison:
-    with connection.cursor() as cursor:
-        cursor.execute(_PAIR, [comparison_id])
-        prompt_id, messages, first_id, first, second_id, second = cursor.fetchone()
-    pair = _loaded(Comparison, id=comparison_id, prompt_id=prompt_id, first_id=first_id, second_id=second_id)
-    pair.prompt = _loaded(Prompt, id=prompt_id, messages=json.loads(messages))
-    pair.first = _loaded(Response, id=first_id, text=first)
-    pair.second = _loaded(Response, id=second_id, text=second)
+def _pair(comparison_id: int, content: Sequence[Any] | None) -> Comparison:
+    if content is None:
+        with this_connection().cursor() as cursor:
+            cursor.execute(_PAIR_ALONE, [comparison_id])
+            content = cursor.fetchone()
+    prompt_id, messages, first_id, first, second_id, second = content or ()
+    pair = loaded(Comparison, id=comparison_id, prompt_id=prompt_id, first_id=first_id, second_id=second_id)
+    pair.prompt = loaded(Prompt, id=prompt_id, messages=json.loads(messages))
+    pair.first = loaded(Response, id=first_id, text=first)
+    pair.second = loaded(Response, id=second_id, text=second)
     return pair
 
 
-def _loaded(model: type[_M], **values: Any) -> _M:
-    """An instance as a query with ``only`` makes it: what is not named here is read when somebody asks for it."""
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
-    return model.from_db(connection.alias, names, [values[name] for name in names])
-
-
-def _value(field: str, value: Any) -> Any:
-    """A value as the database keeps it in this column: SQLite has no type for an id or a moment."""
-    return cast("Field[Any, Any]", Slot._meta.get_field(field)).get_db_prep_value(value, connection)
-
-
-def _time(value: datetime | None) -> datetime | None:
-    """A moment as a plain cursor reads it: SQLite's has lost its zone, which is UTC."""
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+def db_value(field: str, value: Any) -> Any:
+    """A slot's value as the database keeps it in this column: SQLite has no type for an id or a moment."""
+    return cast("Field[Any, Any]", Slot._meta.get_field(field)).get_db_prep_value(value, this_connection())
 
 
 def _keep(slot: Slot, *, project: Project, now: datetime) -> bool:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.utils.translation import gettext_lazy as _
 
 from annotate import assign
@@ -29,7 +30,9 @@ from annotate.models import (
     Thumb,
     User,
 )
-from annotate.services.claims import shown_slot
+from annotate.queries.columns import Columns, this_connection
+from annotate.queries.judging import ShownSlot, shown_slot
+from annotate.services.claims import db_value
 from annotate.services.content import clean_text
 from annotate.services.edits import keep_edit
 from annotate.services.requeue import put_back
@@ -85,27 +88,29 @@ def record_judgment(
     edited: str = "",
     active_ms: int | None = None,
     now: datetime,
+    shown: ShownSlot | None = None,
 ) -> Saved[Judgment] | Conflict[Judgment] | Gone:
     """Saves what the annotator chose for the pair in the slot, exactly once, and closes the slot.
 
     ``client_id`` is the slot's ``submit_id`` as the form carried it. The same submit again gives the same answer, and
     another choice is a ``Conflict``. A lease that has run out is accepted while nobody else took the slot.
     ``active_ms`` is what the browser measured, trusted only within the time since the pair was shown. ``edited`` is
-    their own, better version of the answer they prefer. Raises ``ValueError`` for what cannot be: an unknown choice, a
-    skip without its reason, a strength without a preference, an edit that is none.
+    their own, better version of the answer they prefer. ``shown`` is the slot, where the caller has read it. Raises
+    ``ValueError`` for what cannot be: an unknown choice, a skip without its reason, a strength without a preference, an
+    edit that is none.
     """
     check_decision(choice, Choice.values, skip_reason, strength)
-    shown = shown_slot(project=project, kind=Slot.Kind.PAIR, slot_id=slot_id, now=now)
+    shown = shown or shown_slot(project=project, kind=Slot.Kind.PAIR, slot_id=slot_id, now=now)
     if shown is None:
         return Gone(Why.UNKNOWN)
-    slot, guideline_id = shown
+    slot = shown.slot
     comparison = cast(Comparison, slot.comparison)
     # Only a written answer needs a transaction around both: it must not stay when its judgment is refused.
     with transaction.atomic() if edited else nullcontext():
         outcome = record_decision(
             Judgment,
             slot=slot,
-            guideline_id=guideline_id,
+            guideline_id=shown.guideline_id,
             annotator=annotator,
             client_id=client_id,
             subject={"comparison_id": slot.comparison_id},
@@ -141,17 +146,18 @@ def record_rating(
     tags: Sequence[str] = (),
     active_ms: int | None = None,
     now: datetime,
+    shown: ShownSlot | None = None,
 ) -> Saved[Rating] | Conflict[Rating] | Gone:
     """Saves a thumb on the response in the slot, exactly once; all else as in ``record_judgment``."""
     check_decision(value, Thumb.values, skip_reason)
-    shown = shown_slot(project=project, kind=Slot.Kind.THUMB, slot_id=slot_id, now=now)
+    shown = shown or shown_slot(project=project, kind=Slot.Kind.THUMB, slot_id=slot_id, now=now)
     if shown is None:
         return Gone(Why.UNKNOWN)
-    slot, guideline_id = shown
+    slot = shown.slot
     return record_decision(
         Rating,
         slot=slot,
-        guideline_id=guideline_id,
+        guideline_id=shown.guideline_id,
         annotator=annotator,
         client_id=client_id,
         subject={"response_id": slot.response_id},
@@ -238,25 +244,25 @@ def record_decision(
     active_ms: int | None,
     now: datetime,
 ) -> Saved[_D] | Conflict[_D] | Gone:
+    decision = model(
+        client_id=client_id,
+        slot_id=slot.pk,
+        project_id=slot.project_id,
+        annotator_id=annotator.pk,
+        guideline_id=guideline_id,
+        active_ms=_plausible_ms(active_ms, shown_at=slot.shown_at, now=now),
+        shown_at=slot.shown_at,
+        **subject,
+        **content,
+        **facts,
+    )
     refused: IntegrityError | None = None
     try:
-        with transaction.atomic():
-            won = Slot.objects.filter(
-                pk=slot.pk, state=Slot.State.LEASED, annotator=annotator, submit_id=client_id
-            ).update(state=Slot.State.DONE)
-            if won:
-                decision = model.objects.create(
-                    client_id=client_id,
-                    slot=slot,
-                    project_id=slot.project_id,
-                    annotator=annotator,
-                    guideline_id=guideline_id,
-                    active_ms=_plausible_ms(active_ms, shown_at=slot.shown_at, now=now),
-                    shown_at=slot.shown_at,
-                    **subject,
-                    **content,
-                    **facts,
-                )
+        connection = this_connection()
+        # One statement needs no transaction; a skip puts the item back in the same one.
+        alone = connection.vendor == "postgresql" and not connection.in_atomic_block and not decision.skip_reason
+        with nullcontext() if alone else transaction.atomic():
+            if _close_and_save(decision):
                 if decision.skip_reason:
                     put_back(decision)
                 return Saved(decision)
@@ -273,6 +279,39 @@ def record_decision(
         return Gone(_why_gone(slot.pk, annotator, client_id))
     said = {name: getattr(saved, name) for name in content}
     return Saved(saved, repeated=True) if saved.client_id == client_id and said == content else Conflict(saved)
+
+
+_COLUMNS: dict[type[Model], Columns[Any]] = {model: Columns(model, "made") for model in (Judgment, Rating, Ranking)}
+_CLOSE = """
+UPDATE annotate_slot SET state = 'done'
+WHERE id = %s AND state = 'leased' AND annotator_id = %s AND submit_id = %s RETURNING id
+"""
+
+
+def _close_and_save(decision: Judgment | Rating | Ranking) -> bool:
+    """Closes the slot if it is still leased to the annotator under this id, and then saves the decision. Did it?
+
+    In SQL, because every judgment does it (see ``annotate.services.claims``). PostgreSQL does both in one statement;
+    elsewhere call it in a transaction.
+    """
+    connection = this_connection()
+    at_once = connection.vendor == "postgresql"
+    fence = [decision.slot_id, decision.annotator_id, db_value("submit_id", decision.client_id)]
+    insert, values = _COLUMNS[type(decision)].insert(decision, source="FROM won" if at_once else "")
+    with connection.cursor() as cursor:
+        if at_once:
+            cursor.execute(f"WITH won AS ({_CLOSE}) {insert}", fence + values)
+        else:
+            cursor.execute(_CLOSE, fence)
+            if cursor.fetchone() is None:
+                return False
+            cursor.execute(insert, values)
+        row = cursor.fetchone()
+    if row is None:
+        return False
+    (decision.pk,) = row
+    decision._state.adding, decision._state.db = False, connection.alias
+    return True
 
 
 def _why_gone(pk: int, annotator: User, client_id: uuid.UUID) -> Why:

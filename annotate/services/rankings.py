@@ -11,7 +11,7 @@ from django.db import transaction
 
 from annotate import assign
 from annotate.models import Lineup, LineupAnswer, Project, Prompt, Ranked, Ranking, Response, Slot, User
-from annotate.services.claims import shown_slot
+from annotate.queries.judging import ShownSlot, shown_slot
 from annotate.services.content import BATCH, clean_text, people_wanted
 from annotate.services.judging import Conflict, Gone, Saved, Why, check_decision, record_decision
 
@@ -82,29 +82,30 @@ def record_ranking(
     tags: Sequence[str] = (),
     active_ms: int | None = None,
     now: datetime,
+    shown: ShownSlot | None = None,
 ) -> Saved[Ranking] | Conflict[Ranking] | Gone:
     """Saves the order that the annotator gave the lineup in the slot, exactly once; all else as ``record_judgment``.
 
     ``ranks`` has a rank from 1 (best) for each answer in the order shown; equal ranks are ties, none for a skip. Raises
     ``ValueError`` when they are not as many as the answers.
     """
-    held = shown_slot(project=project, kind=Slot.Kind.RANKING, slot_id=slot_id, now=now)
+    held = shown or shown_slot(project=project, kind=Slot.Kind.RANKING, slot_id=slot_id, now=now)
     if held is None:
         return Gone(Why.UNKNOWN)
-    slot, guideline_id = held
-    shown = shown_in(slot)
+    slot = held.slot
+    order = shown_in(slot)
     content = ranking_values(
-        shown=shown, value=value, ranks=ranks, skip_reason=skip_reason, rationale=rationale, tags=tags
+        shown=order, value=value, ranks=ranks, skip_reason=skip_reason, rationale=rationale, tags=tags
     )
     return record_decision(
         Ranking,
         slot=slot,
-        guideline_id=guideline_id,
+        guideline_id=held.guideline_id,
         annotator=annotator,
         client_id=client_id,
         subject={"lineup_id": slot.lineup_id},
         content=content,
-        facts={"shown": shown},
+        facts={"shown": order},
         active_ms=active_ms,
         now=now,
     )

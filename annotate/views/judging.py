@@ -7,6 +7,7 @@ and a page that is opened is the only moment at which to know what a person was 
 A POST saves the decision and answers with the next item in the same request: a fragment for htmx, a redirect without.
 """
 
+import json
 import logging
 import random
 from collections.abc import Callable
@@ -14,25 +15,30 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import zip_longest
 from typing import Any, cast
+from zlib import crc32
 
 from django.contrib.auth.views import redirect_to_login
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from annotate.access import SignedInRequest, membership_for
+from annotate.access import SignedInRequest, membership_for, seat_for
 from annotate.forms.judging import DecisionForm, JudgmentForm, RankingForm, RatingForm, ReportForm, UndoForm
 from annotate.models import Guideline, Judgment, Membership, PromptReport, Ranking, Rating, SkipReason, Slot
 from annotate.queries.judging import (
     LineupToRank,
+    Seat,
     answer_to_rate,
-    desk_of,
     lineup_to_rank,
+    made_today,
     pair_to_judge,
+    seat_of,
 )
 from annotate.queries.projects import newest_guideline
 from annotate.queries.quiz import quiz_due
@@ -114,36 +120,48 @@ def _signed_in(
     def wrapped(request: HttpRequest, project_id: int) -> HttpResponse:
         if request.user.is_authenticated:
             return view(cast(SignedInRequest, request), project_id)
-        return HttpResponse(status=401) if _is_htmx(request) else redirect_to_login(request.get_full_path())
+        return _sign_in(request)
 
     return wrapped
 
 
+def _sign_in(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=401) if _is_htmx(request) else redirect_to_login(request.get_full_path())
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
-@_signed_in
-def judge(request: SignedInRequest, project_id: int) -> HttpResponse:
+def judge(request: HttpRequest, project_id: int) -> HttpResponse:
     """Two answers side by side: which one is better?"""
-    membership = membership_for(request.user, project_id)
-    return _asked_or_elsewhere(request, membership, Slot.Kind.PAIR)
+    return _asked(request, project_id, Slot.Kind.PAIR)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
-@_signed_in
-def thumbs(request: SignedInRequest, project_id: int) -> HttpResponse:
+def thumbs(request: HttpRequest, project_id: int) -> HttpResponse:
     """One answer: is it good or bad?"""
-    membership = membership_for(request.user, project_id)
-    return _asked_or_elsewhere(request, membership, Slot.Kind.THUMB)
+    return _asked(request, project_id, Slot.Kind.THUMB)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @never_cache
-@_signed_in
-def rank(request: SignedInRequest, project_id: int) -> HttpResponse:
+def rank(request: HttpRequest, project_id: int) -> HttpResponse:
     """Several answers: in which order, from best to worst?"""
-    membership = membership_for(request.user, project_id)
-    return _asked_or_elsewhere(request, membership, Slot.Kind.RANKING)
+    return _asked(request, project_id, Slot.Kind.RANKING)
+
+
+def _asked(request: HttpRequest, project_id: int, kind: str) -> HttpResponse:
+    """What the project does not ask leads to what it does."""
+    slot = request.POST.get("slot", "")
+    seat = seat_for(
+        request, project_id, kind, slot_id=int(slot) if slot.isascii() and slot.isdigit() and len(slot) < 19 else None
+    )
+    if seat is None:
+        return _sign_in(request)
+    kinds = seat.membership.project.kinds
+    if kind not in kinds:
+        return redirect(PAGES[kinds[0]].url_name, project_id)
+    return _decide(cast(SignedInRequest, request), seat, PAGES[kind])
 
 
 @require_http_methods(["POST"])
@@ -171,7 +189,7 @@ def undo(request: SignedInRequest, project_id: int) -> HttpResponse:
             client_id=form.cleaned_data["undone_id"],
             now=timezone.now(),
         )
-    return _go_on(request, membership, page)
+    return _go_on(request, seat_of(membership, page.kind), page)
 
 
 @require_http_methods(["POST"])
@@ -183,7 +201,8 @@ def acknowledge(request: SignedInRequest, project_id: int) -> HttpResponse:
     version = request.POST.get("version", "")
     if version.isascii() and version.isdigit() and len(version) < 9:
         acknowledge_guideline(project=membership.project, user=request.user, version=int(version))
-    return _go_on(request, membership, _page_of(request))
+    page = _page_of(request)
+    return _go_on(request, seat_of(membership, page.kind), page)
 
 
 @require_http_methods(["POST"])
@@ -194,7 +213,7 @@ def report(request: SignedInRequest, project_id: int) -> HttpResponse:
     membership, page = membership_for(request.user, project_id), _page_of(request)
     form = ReportForm(request.POST)
     if membership.paused_at or not form.is_valid():
-        return _go_on(request, membership, page)
+        return _go_on(request, seat_of(membership, page.kind), page)
     given = form.cleaned_data
     outcome = report_and_skip(
         project=membership.project,
@@ -206,14 +225,7 @@ def report(request: SignedInRequest, project_id: int) -> HttpResponse:
         note=given["note"],
         now=timezone.now(),
     )
-    return _after(request, membership, page, outcome)
-
-
-def _asked_or_elsewhere(request: SignedInRequest, membership: Membership, kind: str) -> HttpResponse:
-    """What the project does not ask leads to what it does."""
-    if kind in membership.project.kinds:
-        return _decide(request, membership, PAGES[kind])
-    return redirect(PAGES[membership.project.kinds[0]].url_name, membership.project_id)
+    return _after(request, seat_of(membership, page.kind), page, outcome)
 
 
 def _page_of(request: HttpRequest) -> Page:
@@ -224,12 +236,13 @@ def _is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
-def _decide(request: SignedInRequest, membership: Membership, page: Page) -> HttpResponse:
+def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
+    membership = seat.membership
     if membership.paused_at or request.method != "POST":
-        return _next(request, membership, page)
+        return _next(request, seat, page)
     form = page.form(membership.project, request.POST)
     if not form.is_valid():
-        return _next(request, membership, page, form=form)
+        return _next(request, seat, page, form=form)
     now = timezone.now()
     outcome = page.record(
         project=membership.project,
@@ -238,32 +251,36 @@ def _decide(request: SignedInRequest, membership: Membership, page: Page) -> Htt
         client_id=form.cleaned_data["client_id"],
         active_ms=form.cleaned_data["active_ms"],
         now=now,
+        shown=seat.shown,
         **form.given(),
     )
     if isinstance(outcome, Saved) and not outcome.repeated:
         try:
-            membership = apply_limits(project=membership.project, annotator=request.user, now=now) or membership
+            paused = apply_limits(project=membership.project, annotator=request.user, now=now)
+            if paused:
+                membership.paused_at, membership.paused_reason = paused.paused_at, paused.paused_reason
         except DatabaseError:
             # It is saved, and stays saved: the next judgment will look at the limits again.
             logger.exception("the limits of project %s could not be looked at", membership.project_id)
-    return _after(request, membership, page, outcome)
+    return _after(request, seat, page, outcome)
 
 
 def _after(
-    request: SignedInRequest, membership: Membership, page: Page, outcome: Saved[Any] | Conflict[Any] | Gone
+    request: SignedInRequest, seat: Seat, page: Page, outcome: Saved[Any] | Conflict[Any] | Gone
 ) -> HttpResponse:
     """The next item after a saved decision, which may be the same submit once more; else why it was not saved."""
     if isinstance(outcome, Saved):
-        return _go_on(request, membership, page, last=None if outcome.repeated else outcome.decision)
-    return refused(request, membership, page, outcome, url=reverse(page.url_name, args=[membership.project_id]))
+        return _go_on(request, seat, page, last=None if outcome.repeated else outcome.decision)
+    url = reverse(page.url_name, args=[seat.membership.project_id])
+    return refused(request, seat.membership, page, outcome, url=url)
 
 
 def _go_on(
-    request: SignedInRequest, membership: Membership, page: Page, *, last: Judgment | Rating | Ranking | None = None
+    request: SignedInRequest, seat: Seat, page: Page, *, last: Judgment | Rating | Ranking | None = None
 ) -> HttpResponse:
     if _is_htmx(request):
-        return _next(request, membership, page, last=last)
-    return _SeeOther(reverse(page.url_name, args=[membership.project_id]))
+        return _next(request, seat, page, last=last)
+    return _SeeOther(reverse(page.url_name, args=[seat.membership.project_id]))
 
 
 def refused(
@@ -282,7 +299,7 @@ def refused(
 
 def _next(
     request: SignedInRequest,
-    membership: Membership,
+    seat: Seat,
     page: Page,
     *,
     form: DecisionForm | None = None,
@@ -292,34 +309,62 @@ def _next(
 
     ``last`` is what was decided just now, for the undo button; without it the database is asked.
     """
-    now, project = timezone.now(), membership.project
+    now, membership = timezone.now(), seat.membership
+    if instead := _instead(request, seat, page):
+        return instead
+    enough = quota_left(membership, now) == 0
+    about: dict[str, Any] = {"project": membership.project, "annotator": request.user, "kind": page.kind}
+    slot = None
+    if not enough:
+        # Who has just decided holds nothing more but in another tab, which is theirs to finish there, or after an undo.
+        claim = take_next if last and "again" not in request.POST else claim_slot
+        slot = claim(**about, now=now, rng=_RNG)
+        if slot is None and "poll" in request.GET:
+            return HttpResponse(status=204)
+    # What was taken at this very moment was never decided before.
+    before = None if slot is None or slot.shown_at == now else undone(slot, request.user)
+    shell = "" if before or form else _shell_mark(membership, page)
+    if slot and last and shell and shell == request.headers.get("Pairloop-Shell"):
+        item = render_to_string("annotate/judging/item.html", {"item": page.show(slot), "last": last})
+        return HttpResponse(item, headers={"Pairloop-Item": "alone"})
+    context: dict[str, Any] = {
+        "shell": shell,
+        "last": last or last_decision(**about, now=now),
+        "today": made_today(**about),
+    }
+    if slot is None:
+        context["fragment"] = "annotate/judging/enough.html" if enough else "annotate/judging/nothing.html"
+        return respond(request, membership, page, context)
+    same = form is not None and form.data.get("slot") == str(slot.pk)
+    context |= item_context(page, slot, membership, form=form if same else None, before=before)
+    context["errors"] = form.non_field_errors() if form else None
+    return respond(request, membership, page, context, status=422 if form else 200)
+
+
+def _instead(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse | None:
+    """What comes before any item: a pause, a guideline to read, the quiz."""
+    membership = seat.membership
     if membership.paused_at:
         return respond(request, membership, page, {"fragment": "annotate/judging/paused.html"})
-    desk = desk_of(annotator=request.user, project=project, kind=page.kind)
-    if desk.unread_id is not None:
-        unread = Guideline.objects.get(pk=desk.unread_id)
+    if seat.unread_id is not None:
+        unread = Guideline.objects.get(pk=seat.unread_id)
         context = {"fragment": "annotate/judging/guideline.html", "unread": unread}
         return respond(request, membership, page, context | {"unread_html": render_markdown(unread.text)})
     if quiz_due(membership):
         return respond(request, membership, page, {"fragment": "annotate/judging/quiz.html"})
-    slot = None
-    enough = quota_left(membership, now) == 0
-    if not enough:
-        # Who has just decided holds nothing more but in another tab, which is theirs to finish there, or after an undo.
-        claim = take_next if last and "again" not in request.POST else claim_slot
-        slot = claim(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
-        if slot is None and "poll" in request.GET:
-            return HttpResponse(status=204)
-    last = last or last_decision(project=project, annotator=request.user, kind=page.kind, now=now)
-    if slot is None:
-        fragment = "annotate/judging/enough.html" if enough else "annotate/judging/nothing.html"
-        return respond(request, membership, page, {"fragment": fragment, "last": last, "today": desk.today})
-    # What was taken at this very moment was never decided before.
-    before = None if slot.shown_at == now else undone(slot, request.user)
-    same = form is not None and form.data.get("slot") == str(slot.pk)
-    context = item_context(page, slot, membership, form=form if same else None, before=before)
-    context |= {"last": last, "today": desk.today, "errors": form.non_field_errors() if form else None}
-    return respond(request, membership, page, context, status=422 if form else 200)
+    return None
+
+
+def _shell_mark(membership: Membership, page: Page) -> str:
+    """Names all that the pages of two pairs have in common; empty where they have too little of it.
+
+    A page with that mark is sent the next pair alone, and judge.js puts it into the rest (``make bench``).
+    """
+    project = membership.project
+    if page.kind != Slot.Kind.PAIR or project.allow_edits:
+        return ""
+    settings = [project.pk, project.ask_strength, project.ask_rationale, project.reason_tags]
+    return f"{crc32(json.dumps([get_language(), settings]).encode()):08x}"
 
 
 def item_context(

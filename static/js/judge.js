@@ -77,6 +77,50 @@
     event.target.elements.active_ms.value = Math.round(activeMs);
   }, true);
 
+  // --- While pages differ by their pair only, the server sends the pair alone, and the rest is kept here ---
+
+  let shell = null;
+
+  const parsed = (html) => {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content;
+  };
+  function keepShell(html) {
+    const page = parsed(html);
+    if (page.querySelector("[data-shell]") && page.querySelector("#undo")) shell = page;
+  }
+  function aroundThePair(html) {
+    const pair = parsed(html).firstElementChild;
+    const [conversation, ...answers] = pair.children;
+    const page = document.createElement("div");
+    page.append(shell.cloneNode(true));
+    page.querySelector(".conversation").replaceWith(conversation);
+    page.querySelectorAll(".answer").forEach((answer, number) => {
+      answer.replaceChildren(answer.querySelector(".side"), ...answers[number].childNodes);
+    });
+    const { slot, id, undo } = pair.dataset;
+    for (const [name, value] of Object.entries({
+      slot, client_id: id, reported_slot: slot, reported_id: id, undone_id: undo,
+    })) page.querySelector(`input[name=${name}]`).setAttribute("value", value);
+    // One more than the page said so far: nobody has to count them for that.
+    const today = work.querySelector("[data-hook=today]").textContent.replace(/\d+/, (number) => Number(number) + 1);
+    page.querySelector("[data-hook=today]").textContent = today;
+    return page.innerHTML;
+  }
+  keepShell(work.innerHTML);
+  document.addEventListener("htmx:config:request", (event) => {
+    const context = event.detail.ctx;
+    if (!shell || context.sourceElement !== decision()) return;
+    context.request.headers["Pairloop-Shell"] = shell.querySelector("[data-shell]").dataset.shell;
+  });
+  document.addEventListener("htmx:after:request", (event) => {
+    const context = event.detail.ctx;
+    if (context.target !== work || context.response.status !== 200) return;
+    if (context.response.headers.get("Pairloop-Item")) context.text = aroundThePair(context.text);
+    else keepShell(context.text);
+  });
+
   function toast(name) {
     toasts.replaceChildren(document.getElementById(name).content.cloneNode(true));
   }

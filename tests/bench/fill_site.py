@@ -3,11 +3,11 @@
 import json
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 
 from annotate.models import Comparison, Project, Prompt, Response, Role, Slot, User
 from annotate.prompt_files import messages_sha256
 from annotate.services.projects import create_project
+from annotate.sessions import SessionStore
 from tests.cast import join, make_user, policy_author
 
 # Two answers of the length that the starter writes.

@@ -114,6 +114,17 @@ def hidden_fields(html: str) -> dict[str, str]:
     return found
 
 
+_ALONE = re.compile(r'data-slot="(\d+)" data-id="([0-9a-f-]+)"')
+
+
+def item_fields(html: str) -> dict[str, str]:
+    """What judge.js sets in its form for a pair that was sent alone."""
+    found = _ALONE.search(html)
+    if found is None:
+        raise RuntimeError(f"this is no pair: {html[:300]}")
+    return {"slot": found.group(1), "client_id": found.group(2)}
+
+
 class SitePerson:
     """Judges at the site as its page with JavaScript does: one request sends the choice and brings the next pair."""
 
@@ -127,13 +138,21 @@ class SitePerson:
         found = re.search(r"csrftoken=([^;]+)", headers.get("Set-Cookie", ""))
         self._cookie += f"; csrftoken={found.group(1) if found else ''}"
         self._fields = self._decision(body)
+        shell = re.search(r'data-shell="(\w+)"', body)
+        self._headers = {
+            "Cookie": self._cookie,
+            "HX-Request": "true",
+            "Pairloop-Shell": shell.group(1) if shell else "",
+        }
 
     def judge(self) -> None:
-        headers = {"Cookie": self._cookie, "HX-Request": "true"}
-        status, body, _ = self._connection.send("POST", self._path, headers, self._fields | {"choice": "A"})
+        status, body, headers = self._connection.send("POST", self._path, self._headers, self._fields | {"choice": "A"})
         if status != 200:
             raise RuntimeError(f"the judging page answered {status}: {body[:300]}")
-        self._fields = self._decision(body)
+        if headers.get("Pairloop-Item"):
+            self._fields |= item_fields(body)
+        else:
+            self._fields = self._decision(body)
 
     def _decision(self, body: str) -> dict[str, str]:
         """The hidden fields of the decision's form, and of no other on the page."""

@@ -17,12 +17,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, models  # noqa: E402
-from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 
 from annotate.models import Project, Role, Slot, User  # noqa: E402
 from annotate.prompt_files import messages_sha256  # noqa: E402
 from annotate.services.checks import make_gold  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
+from annotate.sessions import SessionStore  # noqa: E402
 from tests.cast import join, make_comparison, make_lineup, make_prompt, make_response, make_user  # noqa: E402
 
 GUIDELINE = """\

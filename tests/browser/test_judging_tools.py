@@ -127,3 +127,25 @@ def test_a_thumb_gets_its_tags_by_keyboard_where_no_words_are_asked(site: WebSit
     press(page, "2")
     query = "SELECT value, tags, rationale FROM annotate_rating WHERE project_id = ?"
     assert site.rows(query, desk.project) == [("down", '["Accuracy"]', "")]
+
+
+def test_a_pair_that_came_alone_stands_on_the_page_as_after_a_reload(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=5, settings={"ask_strength": True, "reason_tags": ["Tone"]})
+    page = visit(desk, desk.judge)
+    alone = []
+    page.on(
+        "response", lambda answer: alone.append("pairloop-item" in answer.headers) if answer.request.post_data else None
+    )
+    for _ in range(3):
+        press(page, "a")
+    page.get_by_label("Tone").evaluate("box => { box.checked = true }")
+    press(page, "b")
+    # The first page has no undo yet, and the answer to it is whole.
+    assert alone == [False, True, True, True]
+    shown = r"""work => work.innerHTML
+        .replace(/name="csrfmiddlewaretoken" value="[^"]*"/g, "").replace(/\s*([<>])\s*/g, "$1")"""
+    expect(page.locator("[data-hook=today]")).to_have_text("4 today")
+    before = page.locator("#work").evaluate(shown)
+    page.reload()
+    settled(page)
+    assert page.locator("#work").evaluate(shown) == before

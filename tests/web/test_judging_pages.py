@@ -6,11 +6,13 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.conf import LazySettings
+from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from annotate.models import Comparison, Judgment, Membership, Project, Rating, Slot, User
+from annotate.models import Comparison, Judgment, Membership, Project, Rating, Session, Slot, User
 from annotate.services.claims import claim_slot
 from tests.cast import make_comparison, make_prompt, make_response
 
@@ -42,6 +44,12 @@ def fields(body: str) -> dict[str, str]:
         for name, value in re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form)
         if name != "csrfmiddlewaretoken"
     }
+
+
+def make_comparisons(project: Project, count: int) -> None:
+    for number in range(count):
+        prompt = make_prompt(project, f"Question {number}")
+        make_comparison(prompt, make_response(prompt, f"Yes, {number}."), make_response(prompt, f"No, {number}."))
 
 
 def opened(client: Client, path: str) -> dict[str, str]:
@@ -284,3 +292,106 @@ def test_a_judgment_costs_the_same_few_queries_however_many_slots_wait(
             bobs.post(page(project), {**sent, "choice": "A"}, headers=HTMX)
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+# --- The next pair alone, for a page that has the rest ----------------------------------------------------------------
+
+
+def mark(body: str) -> str:
+    found = re.search(r'data-shell="(\w+)"', body)
+    return found.group(1) if found else ""
+
+
+def judged(client: Client, path: str, body: str, shell: str, choice: str = "A", **more: str) -> HttpResponse:
+    """Decides the item in ``body`` as htmx does, on a page with this shell."""
+    headers = HTMX | {"Pairloop-Shell": shell}
+    return client.post(path, fields(body) | {"choice": choice} | more, headers=headers)
+
+
+def test_a_page_that_has_the_rest_is_sent_the_next_pair_alone(bobs: Client, project: Project) -> None:
+    make_comparisons(project, 3)
+    body = bobs.get(page(project)).content.decode()
+    answer = judged(bobs, page(project), body, mark(body))
+    assert answer.headers["Pairloop-Item"] == "alone"
+    slot = Slot.objects.get(state="leased")
+    alone = answer.content.decode()
+    assert f'data-slot="{slot.pk}" data-id="{slot.submit_id}"' in alone
+    assert f'data-undo="{Judgment.objects.get().client_id}"' in alone
+    assert "<form" not in alone
+    # What a reload shows of it is the same, word for word.
+    whole = bobs.get(page(project)).content.decode()
+    parts = re.findall(r'(?s)<div class="prose".*?</div>', alone)
+    assert len(parts) == 3
+    assert all(part in whole for part in parts)
+
+
+def test_a_page_of_other_settings_or_another_language_is_sent_all_of_it(bobs: Client, project: Project) -> None:
+    make_comparisons(project, 5)
+    body = bobs.get(page(project)).content.decode()
+    shell = mark(body)
+    bobs.cookies["django_language"] = "de"
+    german = judged(bobs, page(project), body, shell)
+    assert "Pairloop-Item" not in german.headers
+    assert mark(german.content.decode()) not in ("", shell)
+    bobs.cookies["django_language"] = "en"
+    Project.objects.update(ask_strength=True)
+    strong = judged(bobs, page(project), german.content.decode(), shell)
+    assert "Pairloop-Item" not in strong.headers
+    assert 'value="A3"' in strong.content.decode()
+    # Where answers may be improved, the boxes differ from pair to pair.
+    Project.objects.update(allow_edits=True)
+    assert mark(bobs.get(page(project)).content.decode()) == ""
+
+
+def test_after_an_undo_and_after_a_mistake_all_of_it_is_sent(bobs: Client, project: Project) -> None:
+    make_comparisons(project, 3)
+    body = bobs.get(page(project)).content.decode()
+    shell = mark(body)
+    wrong = judged(bobs, page(project), body, shell, choice="")
+    assert wrong.status_code == 422
+    assert mark(wrong.content.decode()) == ""
+    judged(bobs, page(project), body, shell)
+    undone_id = str(Judgment.objects.get().client_id)
+    headers = HTMX | {"Pairloop-Shell": shell}
+    back = bobs.post(f"/projects/{project.pk}/undo/", {"kind": "pair", "undone_id": undone_id}, headers=headers)
+    assert "Taken back" in back.content.decode()
+    assert mark(back.content.decode()) == ""
+
+
+# --- Whose session it is ----------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_checked_although_one_statement_reads_it_with_the_seat(bobs: Client, project: Project) -> None:
+    bob, lea = User.objects.get(username="bob"), User.objects.get(username="lea")
+    path = page(project)
+    assert bobs.get(path).status_code == 200
+    session = Session.objects.get()
+    assert session.user == bob
+    # The row's own copy of who it is for convinces nobody.
+    Session.objects.update(user=lea)
+    answer = bobs.get(path)
+    assert answer.wsgi_request.user == bob
+    Session.objects.update(user=bob)
+    for change, back in (
+        ({"is_active": False}, {"is_active": True}),
+        ({"session_epoch": 7}, {"session_epoch": bob.session_epoch}),
+        ({"password": "other"}, {"password": bob.password}),
+    ):
+        User.objects.filter(pk=bob.pk).update(**change)
+        assert bobs.get(path, headers=HTMX).status_code == 401
+        User.objects.filter(pk=bob.pk).update(**back)
+        bobs.force_login(bob)
+        assert bobs.get(path, headers=HTMX).status_code == 200
+    Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+    assert bobs.get(path, headers=HTMX).status_code == 401
+    bobs.force_login(bob)
+    Session.objects.update(session_data="nonsense")
+    assert bobs.get(path, headers=HTMX).status_code == 401
+
+
+def test_a_secret_key_that_was_changed_signs_nobody_out_while_the_old_one_is_known(
+    bobs: Client, project: Project, settings: LazySettings
+) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another secret key, long enough for a test of what happens"
+    assert bobs.get(page(project)).status_code == 200

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from annotate.models import Author, Comparison, Guideline, Judgment, Project, Rating, Role, Slot, User
-from annotate.queries.judging import desk_of, pair_to_judge
+from annotate.queries.judging import made_today, pair_to_judge
 from annotate.queries.projects import midnight
 from annotate.services.claims import claim_slot, release_slots
 from annotate.services.judging import LONGEST_MS, Conflict, Gone, Saved, Why, record_judgment, record_rating
@@ -320,7 +320,7 @@ def test_today_counts_ones_own_decisions_since_midnight(project: Project, bob: U
     for person in (bob, bob, lea):
         judge(claimed(project, person), person)
     Judgment.objects.update(created_at=midnight())
-    assert desk_of(annotator=bob, project=project, kind="pair").today == 2
-    assert desk_of(annotator=bob, project=project, kind="thumb").today == 0
+    assert made_today(annotator=bob, project=project, kind="pair") == 2
+    assert made_today(annotator=bob, project=project, kind="thumb") == 0
     Judgment.objects.update(created_at=midnight() - timedelta(seconds=1))
-    assert desk_of(annotator=bob, project=project, kind="pair").today == 0
+    assert made_today(annotator=bob, project=project, kind="pair") == 0

@@ -5,9 +5,11 @@ import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annotate.formulas import ELEMENTS
-from annotate.rendering import MAX_MARKDOWN, render_markdown
+from annotate.rendering import _SENTENCES, MAX_MARKDOWN, render_markdown
 
 TAGS = {
     *ELEMENTS,
@@ -181,3 +183,12 @@ def test_an_ordinary_long_answer_is_still_formatted() -> None:
     text = section * (MAX_MARKDOWN // len(section))
     assert 2 * len(text) > MAX_MARKDOWN
     assert "<table dir=" in render_markdown(text)
+
+
+@given(st.text("aZ09,.;:?!'()/ -", max_size=40), st.booleans())
+def test_sentences_that_are_not_parsed_look_as_if_they_had_been(middle: str, breaks: bool) -> None:
+    text = f"W{middle}w"
+    assert _SENTENCES.fullmatch(text)
+    # After a heading they are no sentences only, and are parsed.
+    parsed = render_markdown(f"# x\n\n{text}", breaks=breaks)
+    assert parsed == f'<h3 dir="auto">x</h3>\n{render_markdown(text, breaks=breaks)}'
