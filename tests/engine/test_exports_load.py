@@ -159,15 +159,15 @@ def test_rankings_load_and_their_pairs_train_one_step(
     from trl import DPOConfig, DPOTrainer
 
     lineup = make_lineup(make_prompt(judged), "Today.", "No.", "Tomorrow.")
-    ranking = make_ranking(lineup, bob, [1, 2, 2])
+    make_ranking(lineup, bob, [1, 2, 2])
     make_ranking(make_lineup(make_prompt(judged)), bob, [])
     first, skipped = load("rankings", kind)
     assert [(answer["rank"], answer["text"]) for answer in first["answers"]] == [
         (1, "Today."), (2, "No."), (2, "Tomorrow."),
     ]  # fmt: skip
     assert [answer["rank"] for answer in skipped["answers"]] == [None] * 4
-    rows = load("dpo", kind).filter(lambda row: row["source"] == "ranking")
-    assert rows["source_id"][:] == [ranking.pk] * 2
+    rows = load("dpo", kind).filter(lambda row: row["source"] == "lineup")
+    assert rows["source_id"][:] == [lineup.pk] * 2
     assert [row["chosen"][0]["content"] for row in rows] == ["Today."] * 2
     arguments = DPOConfig(output_dir=str(tmp_path / "out"), max_steps=1, per_device_train_batch_size=2, **_quiet())
     assert DPOTrainer(model=tiny, args=arguments, train_dataset=rows).train().training_loss > 0
