@@ -262,8 +262,13 @@ def _seat(sql: str, asked: list[Any], kind: str) -> Seat | None:
 
 def made_today(*, annotator: User, project: Project, kind: str) -> int:
     """The annotator's decisions of the kind since midnight, in the site's time zone."""
-    made = DECISIONS[kind]._default_manager.filter(annotator=annotator, project=project, superseded_at__isnull=True)
-    return made.filter(created_at__gte=midnight()).count()
+    return _today(annotator, project, kind).count()
+
+
+def _today(annotator: User, project: Project, kind: str) -> "QuerySet[Judgment] | QuerySet[Rating] | QuerySet[Ranking]":
+    return DECISIONS[kind]._default_manager.filter(
+        annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,10 +285,7 @@ class Pace:
 
 def pace_today(*, annotator: User, project: Project, kind: str) -> Pace:
     """Of the annotator's decisions since midnight that stand. For their own eyes: nobody is compared."""
-    today = DECISIONS[kind]._default_manager.filter(
-        annotator=annotator, project=project, created_at__gte=midnight(), superseded_at__isnull=True
-    )
-    times = list(today.values_list("active_ms", flat=True))
+    times = list(_today(annotator, project, kind).values_list("active_ms", flat=True))
     known = [time for time in times if time is not None]
     if not known:
         return Pace(len(times), None, None)

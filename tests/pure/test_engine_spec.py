@@ -84,13 +84,6 @@ def test_the_recipes_are_sums_of_trls_losses() -> None:
     assert both == pytest.approx({"sigmoid": 3.0, "sft": 0.4})
 
 
-def test_losses_of_different_types_have_axes_of_their_own() -> None:
-    specs = [TrainSpec(method="dpo", model="m"), TrainSpec(method="dpo", model="m", loss_type=("ipo",))]
-    specs += [TrainSpec(method="kto", model="m"), TrainSpec(method="dpo", model="m", loss_weights=(2.0,))]
-    assert len({spec.own.axis(spec) for spec in specs}) == len(specs)
-    assert specs[0].own.axis(specs[0]) == DPO.axis(TrainSpec(method="dpo", model="n", learning_rate=1e-3))
-
-
 @pytest.mark.parametrize(
     ("values", "field"),
     [

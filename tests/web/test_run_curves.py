@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from annotate.models import Project, User
 from tests.cast import make_comparison, make_judgment, make_prompt
+from training.engine.spec import TrainSpec
 from training.models import Job, Loop, Run
 from training.paths import attempt_folder
 from training.queries.curves import curve, figures, last_values, loss_of
@@ -64,6 +65,14 @@ def test_weights_and_smoothing_make_another_loss() -> None:
     assert loss_of({"method": "dpo", "loss_type": ["robust"], "label_smoothing": 0.1}) == (
         "DPO robust, label smoothing 0.1"
     )
+
+
+def test_losses_of_different_types_have_axes_of_their_own() -> None:
+    specs = [TrainSpec(method="dpo", model="m"), TrainSpec(method="dpo", model="m", loss_type=("ipo",))]
+    specs += [TrainSpec(method="kto", model="m"), TrainSpec(method="dpo", model="m", loss_weights=(2.0,))]
+    assert len({loss_of(spec.to_json()) for spec in specs}) == len(specs)
+    again = TrainSpec(method="dpo", model="n", learning_rate=1e-3)
+    assert loss_of(specs[0].to_json()) == loss_of(again.to_json())
 
 
 def test_other_runs_are_drawn_beside_it_and_told_as_a_table(client: Client, loop: Loop, alice: User) -> None:

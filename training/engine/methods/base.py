@@ -50,11 +50,6 @@ class Method(ABC):
     sums_losses: ClassVar[bool] = False  # may several losses be summed?
     repeats: ClassVar[bool] = True  # may rounds that start by themselves use it?
 
-    def axis(self, spec: "TrainSpec") -> str:
-        """What the numbers of its loss mean. Curves of loss share an axis only where this is equal: scales differ (IPO
-        begins near 25 at beta 0.1, SPPO near 50, DPO at 0.69), and so do minima."""
-        return " ".join([self.name, *spec.loss_type, *(f"{weight:g}" for weight in spec.loss_weights)])
-
     @property
     def imitates(self) -> bool:
         """Does it learn answers as such, rather than which are better? What one kind learned is new to the other."""
