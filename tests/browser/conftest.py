@@ -6,6 +6,7 @@ SQLite connection between its threads, which no site does. Tests read that datab
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -13,14 +14,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.browser.install import playwright_chromium, system_chromium
 from tests.live_site import ROOT, free_port
@@ -162,6 +163,21 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+class Wire:
+    """What pages send to addresses that match ``path``: let through, until a test says what ``befalls`` it.
+
+    It is there before a page is: Chromium tells an open page of a new route by and by, and what the page sends at once
+    slips past it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = re.compile(path)
+        self.befalls: Callable[[Route], object] = Route.continue_
+
+    def __call__(self, route: Route) -> None:
+        self.befalls(route)
+
+
 class Visit:
     """Opens signed-in pages, and closes them after the test; fails the test when a page logged an error.
 
@@ -175,12 +191,14 @@ class Visit:
         self._errors: list[str] = []
         self._forgiven: set[str] = set()
 
-    def __call__(self, desk: Desk, path: str, **options: Any) -> Page:
+    def __call__(self, desk: Desk, path: str, wire: Wire | None = None, **options: Any) -> Page:
         """A page at ``path``, signed in as the desk's annotator. ``options`` are Playwright's for a new context."""
         context = self._browser.new_context(**{"base_url": self._site.url, **options})
         self._contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
         context.add_cookies([{"name": "sessionid", "value": desk.session, "url": self._site.url}])
+        if wire:
+            context.route(wire.path, wire)
         page = context.new_page()
         page.on("pageerror", lambda error: self._errors.append(str(error)))
         # A violated content security policy is reported here as well.

@@ -14,6 +14,8 @@ SETTLED = """() => {
   const id = document.getElementById("decision")?.elements.client_id.value ?? "";
   return document.getElementById("work").dataset.ready === id;
 }"""
+GETS_THROUGH = """() => fetch(document.querySelector("link[rel=stylesheet]").href, { cache: "no-store" })
+  .then(() => true, () => false)"""
 # Long enough for what must not happen to happen. It can only hide a fault, never make one.
 NOTHING_MS = 200
 
@@ -38,6 +40,12 @@ def press(page: Page, key: str) -> None:
     before = page.locator("#decision [name=client_id]").input_value()
     page.keyboard.press(key)
     expect(page.locator(f"input[name=client_id][value='{before}']")).to_have_count(0)
+
+
+def cut_off(page: Page) -> None:
+    """Takes the network from a page, and waits until nothing gets through: the browser needs a moment for it."""
+    page.context.set_offline(True)
+    eventually(page, lambda: not page.evaluate(GETS_THROUGH))
 
 
 def message(page: Page) -> str:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.axe import violations
 from tests.browser.conftest import Desk, Visit, WebSite
-from tests.browser.hands import press, settled
+from tests.browser.hands import cut_off, press, settled
 
 RICH = {
     "messages": [
@@ -108,7 +108,7 @@ def refused(site: WebSite, desk: Desk, page: Page) -> None:
 
 
 def unsaved(_site: WebSite, _desk: Desk, page: Page) -> None:
-    page.context.set_offline(True)
+    cut_off(page)
     settled(page)
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_be_visible()

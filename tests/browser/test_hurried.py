@@ -1,11 +1,9 @@
 """A hurried person in a real browser: what was said is saved as it was said, once, and nothing else is."""
 
-import re
-
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.browser.conftest import Visit, WebSite
+from tests.browser.conftest import Visit, WebSite, Wire
 from tests.browser.hands import NOTHING_MS, eventually, message, press, settled
 from tests.browser.test_judging import judgments
 
@@ -52,15 +50,12 @@ def test_the_arrows_scroll_a_wide_formula_and_decide_nothing(site: WebSite, visi
 def test_an_undo_right_behind_a_choice_takes_nothing_older_back(site: WebSite, visit: Visit) -> None:
     """While a choice is on its way the button still means the one before."""
     desk = site.seed(pairs=3)
-    page = visit(desk, desk.judge)
+    wire = Wire(r"/judge/$")
+    page = visit(desk, desk.judge, wire)
     press(page, "a")
     second = message(page)
     held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route(re.compile(r"/judge/$"), hold)
+    wire.befalls = held.append
     settled(page)
     page.keyboard.press("b")
     page.keyboard.press("u")
@@ -77,21 +72,23 @@ def test_an_undo_right_behind_a_choice_takes_nothing_older_back(site: WebSite, v
 
 def test_an_undo_while_a_choice_waits_loses_neither_the_choice_nor_its_reasons(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=3, settings={"ask_rationale": "optional"})
-    page = visit(desk, desk.judge)
+    wire = Wire(r"/judge/$")
+    page = visit(desk, desk.judge, wire)
     press(page, "a")
     second = message(page)
     settled(page)
     page.keyboard.press("r")
     page.keyboard.type("It is kind.")
     page.keyboard.press("Escape")
+    expect(page.get_by_label("Why, in a few words")).to_have_value("It is kind.")
     visit.forgive("ERR_CONNECTION_FAILED", "htmx:error: Failed to fetch")
-    page.route(re.compile(r"/judge/$"), lambda route: route.abort("connectionfailed"))
+    wire.befalls = lambda route: route.abort("connectionfailed")
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     page.keyboard.press("u")
     page.wait_for_timeout(NOTHING_MS)
     assert message(page) == second
-    page.unroute_all(behavior="wait")
+    wire.befalls = Route.continue_
     expect(page.locator("[data-hook=message]")).not_to_have_text(second)
     assert site.rows(
         "SELECT choice, rationale FROM annotate_judgment WHERE project_id = ? ORDER BY id", desk.project
@@ -126,10 +123,11 @@ def test_reasons_that_were_begun_outlive_an_undo(site: WebSite, visit: Visit) ->
 
 def test_an_undo_that_fails_says_so(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=2)
-    page = visit(desk, desk.judge)
+    wire = Wire(r"/undo/$")
+    page = visit(desk, desk.judge, wire)
     press(page, "a")
     visit.forgive("502")
-    page.route(re.compile(r"/undo/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    wire.befalls = lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>")
     settled(page)
     page.keyboard.press("u")
     expect(page.locator(".toast")).to_be_visible()

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Request, Route, expect
 
-from tests.browser.conftest import Desk, Visit, WebSite
+from tests.browser.conftest import Desk, Visit, WebSite, Wire
 from tests.browser.hands import NOTHING_MS, eventually, message, press, settled
 
 
@@ -136,7 +136,8 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
 ) -> None:
     """Whether the first try reached the server or not, there is one judgment in the end."""
     desk = site.seed(pairs=2)
-    page = visit(desk, desk.judge)
+    wire = Wire(r"/judge/$")
+    page = visit(desk, desk.judge, wire)
     first = message(page)
     tries: list[str] = []
 
@@ -147,7 +148,7 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
         route.abort("connectionfailed")
 
     visit.forgive("ERR_CONNECTION_FAILED", "htmx:error: Failed to fetch")
-    page.route(re.compile(r"/judge/$"), break_down)
+    wire.befalls = break_down
     settled(page)
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
@@ -158,7 +159,7 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
     eventually(page, lambda: len(tries) > before)
     client_id = page.locator("#decision [name=client_id]").input_value()
     assert all(client_id in sent for sent in tries)
-    page.unroute_all(behavior="wait")
+    wire.befalls = Route.continue_
     # Now it goes by itself.
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
     expect(page.locator(".toast")).to_have_count(0)
@@ -167,10 +168,11 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
 
 def test_a_server_error_leaves_the_choice_on_the_page(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=2)
-    page = visit(desk, desk.judge)
+    wire = Wire(r"/judge/$")
+    page = visit(desk, desk.judge, wire)
     first = message(page)
     visit.forgive("502")
-    page.route(re.compile(r"/judge/$"), lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    wire.befalls = lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>")
     settled(page)
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")

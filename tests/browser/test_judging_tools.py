@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-from tests.browser.hands import press, settled
+from tests.browser.hands import cut_off, press, settled
 
 
 def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[object, ...]]:
@@ -93,7 +93,7 @@ def test_a_network_that_goes_and_comes_back_costs_nothing(site: WebSite, visit: 
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
     visit.forgive("ERR_INTERNET_DISCONNECTED", "htmx:error: Failed to fetch")
-    page.context.set_offline(True)
+    cut_off(page)
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("sent again by itself")
     assert said(site, desk) == []
