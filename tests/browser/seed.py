@@ -24,6 +24,7 @@ from annotate.services.checks import make_gold  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
 from annotate.sessions import SessionStore  # noqa: E402
 from tests.cast import join, make_comparison, make_lineup, make_prompt, make_response, make_user  # noqa: E402
+from tests.history import make_history  # noqa: E402
 
 GUIDELINE = """\
 Choose the reply that you would rather get as the customer.
@@ -38,7 +39,7 @@ models.make_password = functools.cache(models.make_password)
 
 
 def main(wanted: dict[str, object]) -> dict[str, object]:
-    """How many ``pairs``, ``thumbs``, ``rankings``, ``gold``; ``items`` {messages, a, b}; the ``settings``."""
+    """How many ``pairs``, ``thumbs``, ``rankings``, ``gold``; ``items`` {messages, a, b}; ``history``; ``settings``."""
     mark = uuid.uuid4().hex[:8]
     project = create_project(
         name=str(wanted.get("name", f"Parcel support {mark}")),
@@ -75,6 +76,8 @@ def main(wanted: dict[str, object]) -> dict[str, object]:
             make_comparison(prompt, make_response(prompt, item["a"]), make_response(prompt, item["b"]))
         else:
             Slot.objects.create(project=project, kind=Slot.Kind.THUMB, response=make_response(prompt, item["a"]))
+    if wanted.get("history"):
+        make_history(project, bob)
     for comparison in list(project.comparisons.all()[: int(str(wanted.get("gold", 0)))]):
         make_gold(comparison=comparison, expected="first", actor=project.created_by, explanation="It is *kind*.")
     return {"project": project.pk, "session": session_of(bob), "username": bob.username}

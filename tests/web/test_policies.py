@@ -10,27 +10,11 @@ from django.utils import timezone
 from annotate.models import Author, Project, User
 from annotate.services.review import retract, reverse_retraction
 from tests.cast import make_comparison, make_judgment, make_prompt, policy_author
+from tests.history import METRICS
 from training.models import Loop, Policy, Run, Snapshot, SnapshotItem
 from training.queries.retracted import Retracted, retracted_since
 from training.services.loops import ensure_loop
 from training.services.runs import start_run
-
-METRICS = {
-    "heldout_accuracy": 0.71,
-    "heldout_low": 0.58,
-    "heldout_high": 0.81,
-    "heldout_n": 52,
-    "heldout_wins": 37,
-    "kl_per_response": 4.2,
-    "kl_per_response_se": 0.31,
-    "kl_per_token": 0.2,
-    "kl_n": 64,
-    "mean_tokens": 21.9,
-    "mean_tokens_base": 20.3,
-    "empty_share": 0.0,
-    "repetition_share": 0.02,
-    "samples_n": 100,
-}
 
 
 @pytest.fixture

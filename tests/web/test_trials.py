@@ -13,7 +13,7 @@ from django.utils import timezone
 from annotate.models import Project, Prompt, User
 from annotate.prompt_files import split_for
 from tests.cast import make_prompt
-from tests.web.test_policies import METRICS
+from tests.history import METRICS
 from tests.web.test_registry import make_policy
 from training.engine import rundir
 from training.engine.trial import ANSWERS
