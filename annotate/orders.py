@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
+from math import sqrt
 
 from annotate.aggregation import ABSTAINED, EXCLUDED, UNDECIDED, Ruling, Vote, decide, learn_reliability
 from annotate.stats.dawid_skene import Reliability
@@ -84,6 +85,32 @@ def label_between(ranks: Mapping[int, int], first: int, second: int) -> str:
     if ranks[first] == ranks[second]:
         return "tie"
     return "first" if ranks[first] < ranks[second] else "second"
+
+
+def tau_b(left: Mapping[int, int], right: Mapping[int, int]) -> float | None:
+    """Kendall's tau-b of two orders of the same responses: 1 alike, 0 as many pairs turned round as alike, -1 opposite.
+
+    What either of them ties counts for neither, and makes the two less comparable: (alike - turned) / sqrt(pairs that
+    left tells apart x pairs that right tells apart). None where one of them ties everything. Source: Kendall (1945),
+    "The treatment of ties in ranking problems".
+    """
+    score = left_apart = right_apart = 0
+    for first, second in combinations(left, 2):
+        one, other = _sign(left[second] - left[first]), _sign(right[second] - right[first])
+        score += one * other
+        left_apart += abs(one)
+        right_apart += abs(other)
+    return score / sqrt(left_apart * right_apart) if left_apart and right_apart else None
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)
+
+
+def lowest_tau(orders: Iterable[Mapping[int, int]]) -> float | None:
+    """Of any two of the orders, the tau-b of those that are least alike; None where no two can be compared."""
+    taus = [tau_b(left, right) for left, right in combinations(orders, 2)]
+    return min((tau for tau in taus if tau is not None), default=None)
 
 
 def decide_order(

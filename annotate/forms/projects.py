@@ -87,9 +87,13 @@ _GROUPS: list[tuple[str | Promise, str | Promise, list[str]]] = [
         ["quiz_questions", "quiz_pass_percent", "quiz_attempts"],
     ),
     (
-        _("Skips"),
-        _("What somebody could not judge is asked of somebody else, never of the same person again."),
-        ["skips_before_review"],
+        _("Review"),
+        _(
+            "What somebody could not judge is asked of somebody else, never of the same person again. What people "
+            "disagree on waits for a reviewer: every pair that two people judged differently, and sets of answers that "
+            "they rank too differently."
+        ),
+        ["skips_before_review", "dispute_tau"],
     ),
     (
         _("Checks"),
@@ -133,6 +137,7 @@ class SettingsForm(ProjectForm):
             "fast_seconds": _("Too fast is under, seconds"),
             "pause_after": _("Judgments before a limit counts"),
             "skips_before_review": _("Skips before review"),
+            "dispute_tau": _("Rankings are reviewed at this tau or less"),
             "quiz_questions": _("Questions"),
             "quiz_pass_percent": _("Right answers needed, percent"),
             "quiz_attempts": _("Attempts"),
@@ -154,6 +159,10 @@ class SettingsForm(ProjectForm):
             "quiz_attempts": _("After so many that failed, a lead must let the person try again."),
             "skips_before_review": _(
                 "After so many it goes to the review queue. What is broken or upsetting goes there at once."
+            ),
+            "dispute_tau": _(
+                "Kendall's tau-b of any two people who ranked the same answers, -1 to 0.99: 1 is the same order, 0 "
+                "turns round as many pairs as it agrees on, -1 is the opposite order."
             ),
             "pause_after": _("Gold questions for the one limit, timed judgments for the other; at least 5."),
         }

@@ -112,6 +112,8 @@ class Project(models.Model):
     quiz_attempts = models.PositiveSmallIntegerField(
         default=2, validators=[MinValueValidator(1), MaxValueValidator(20)]
     )
+    # Two people's orders of one set of answers with this Kendall's tau-b or less are a disagreement for a reviewer.
+    dispute_tau = models.FloatField(default=0.0, validators=[MinValueValidator(-1), MaxValueValidator(0.99)])
     # Set with the first assignment to a group: until then nobody's next comparison is looked for in a group's.
     assigns_to_groups = models.BooleanField(default=False)
     # So many people may skip an item before nobody else is asked and it goes to the review queue.

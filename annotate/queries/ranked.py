@@ -13,6 +13,7 @@ from typing import NamedTuple
 from django.db.models import QuerySet
 
 from annotate.models import Project, Ranked, Ranking, User
+from annotate.orders import label_between
 from annotate.stats.agreement import Alpha, Label, alpha, clustered_share
 from annotate.stats.intervals import Share, wilson
 
@@ -109,12 +110,8 @@ def _same(said: Sequence[Order]) -> tuple[int, int]:
     for left, right in combinations(said, 2):
         for one, other in combinations(sorted(left.ranks.keys() & right.ranks.keys()), 2):
             pairs += 1
-            same += _sign(left, one, other) == _sign(right, one, other)
+            same += label_between(left.ranks, one, other) == label_between(right.ranks, one, other)
     return same, pairs
-
-
-def _sign(entry: Order, one: int, other: int) -> int:
-    return (entry.ranks[one] > entry.ranks[other]) - (entry.ranks[one] < entry.ranks[other])
 
 
 def agreement_by_round(lineups: Iterable[Sequence[Order]]) -> list[tuple[int, RankingAgreement]]:

@@ -1,10 +1,9 @@
-"""What waits for a reviewer besides comparisons: lineups ranked in opposite ways, and what nobody could answer.
+"""What waits for a reviewer besides comparisons: lineups that people rank differently, and what nobody could answer.
 
 ``review`` has the same questions about comparisons.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
@@ -20,7 +19,7 @@ from annotate.models import (
     Slot,
     Thumb,
 )
-from annotate.orders import label_between
+from annotate.orders import lowest_tau
 from annotate.queries import ranked
 
 _STANDING = {"superseded_at__isnull": True, "retracted_at__isnull": True}
@@ -47,11 +46,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class LineupDispute:
-    """A lineup with everyone's order, and the verdict that stands, if any, with its ranks."""
+    """A lineup with everyone's order, how alike the two that differ most are, and the verdict that stands, if any."""
 
     lineup: Lineup
     places: list[Place]
     orders: list[Order]
+    # Kendall's tau-b; None where no two orders can be compared.
+    lowest_tau: float | None
     verdict: OrderVerdict | None
 
 
@@ -64,11 +65,10 @@ class SkippedThumb:
 
 
 def disputed_lineups(project: Project) -> list[int]:
-    """The lineups without a verdict that two people order in opposite ways, in order of id.
+    """The lineups without a verdict that two people order too differently for this project, in order of id.
 
-    Opposite: of every two answers that both tell apart, they turn at least as many round as they agree on (Kendall's
-    tau is 0 or less). Few orders of five answers are equal, so that any difference would fill the queue with what needs
-    no reviewer: the rule decides it pair by pair.
+    Too differently: Kendall's tau-b of some two of them is ``project.dispute_tau`` or less. Few orders of five answers
+    are equal, so that any difference would fill the queue with what needs no reviewer: the rule decides pair by pair.
     """
     settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
     several = (
@@ -89,17 +89,8 @@ def disputed_lineups(project: Project) -> list[int]:
     orders: dict[int, list[dict[int, int]]] = {}
     for lineup, shown, ranks in rows.values_list("lineup_id", "shown", "ranks").iterator(chunk_size=2000):
         orders.setdefault(lineup, []).append(dict(zip(shown, ranks, strict=True)))
-    return [lineup for lineup, said in orders.items() if any(_opposite(*two) for two in combinations(said, 2))]
-
-
-def _opposite(left: dict[int, int], right: dict[int, int]) -> bool:
-    alike = turned = 0
-    for pair in combinations(sorted(left), 2):
-        labels = label_between(left, *pair), label_between(right, *pair)
-        if "tie" not in labels:
-            alike += labels[0] == labels[1]
-            turned += labels[0] != labels[1]
-    return turned > 0 and turned >= alike
+    lowest = {lineup: lowest_tau(said) for lineup, said in orders.items()}
+    return [lineup for lineup, tau in lowest.items() if tau is not None and tau <= project.dispute_tau]
 
 
 def skipped_lineups(project: Project) -> QuerySet[Lineup]:
@@ -145,7 +136,8 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
     ]
     verdict = lineup.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
     places = [Place(number, response) for number, response in enumerate(responses, start=1)]
-    return LineupDispute(lineup, places, orders, verdict)
+    lowest = lowest_tau(dict(enumerate(order.ranks)) for order in orders if order.ranks)
+    return LineupDispute(lineup, places, orders, lowest, verdict)
 
 
 def skips_of(response: Response) -> SkippedThumb:

@@ -1,8 +1,10 @@
 """What several orders of one set of answers come to, and which pairs of it become rows."""
 
+import random
 from itertools import combinations
 
 import pytest
+import scipy.stats
 
 from annotate.orders import (
     OrderDecision,
@@ -12,6 +14,8 @@ from annotate.orders import (
     decide_order,
     label_between,
     learn_from_orders,
+    lowest_tau,
+    tau_b,
 )
 
 
@@ -102,3 +106,18 @@ def test_which_pairs_become_rows(which: str, ranks: dict[int, int], chosen: list
 def test_another_word_chooses_nothing() -> None:
     with pytest.raises(ValueError, match="best_worst"):
         choose_pairs([(1, 2)], "some")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tau_b_is_that_of_another_library(seed: int) -> None:
+    rng = random.Random(seed)
+    left, right = ([rng.randint(1, 4) for _ in range(6)] for _ in range(2))
+    theirs = scipy.stats.kendalltau(left, right, variant="b").statistic
+    assert tau_b(order(*left), order(*right)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_tau_b_is_of_orders_that_tell_something_apart() -> None:
+    assert tau_b(order(1, 2, 2), order(1, 2, 2)) == 1  # exactly: whoever says the same is never below a limit
+    assert tau_b(order(1, 1, 1), order(1, 2, 3)) is None
+    assert lowest_tau([order(1, 2, 3), order(1, 1, 1)]) is None
+    assert lowest_tau([order(1, 2, 3), order(1, 3, 2), order(1, 2, 3)]) == pytest.approx(1 / 3)

@@ -1,4 +1,4 @@
-"""What waits for a reviewer besides comparisons: lineups ranked in opposite ways, and what nobody could answer."""
+"""What waits for a reviewer besides comparisons: lineups ranked too differently, and what nobody could answer."""
 
 import random
 
@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from annotate.forms.projects import SettingsForm
 from annotate.models import Closure, Lineup, OrderVerdict, Project, Ranking, Rating, Response, Role, Slot, User
 from annotate.queries.unsettled import disputed_lineups, skipped_lineups, skipped_thumbs
 from annotate.services.claims import claim_slot
@@ -71,6 +72,24 @@ def test_orders_that_are_opposite_wait_for_a_reviewer(
     assert disputed_lineups(asks) == ([lineup.pk] if waits else [])
 
 
+@pytest.mark.parametrize(("limit", "waits"), [(-0.2, False), (0.34, True), (0.33, False)])
+def test_a_lead_says_how_different_orders_must_be(
+    client: Client, asks: Project, lea: User, bob: User, eve: User, limit: float, waits: bool
+) -> None:
+    lineup = make_lineup(make_prompt(asks), slots=3)
+    make_ranking(lineup, bob, [1, 2, 3, 4])
+    make_ranking(lineup, eve, [2, 1, 4, 3])  # two pairs of six turned round: a tau of a third
+    make_ranking(lineup, lea, [1, 1, 1, 1])  # tells nothing apart
+    client.force_login(lea)
+    kept = {field.html_name: field.value() for field in SettingsForm(instance=asks) if field.value() is not None}
+    settings = kept | {"dispute_tau": limit, "reason_tags": ""}
+    assert client.post(url("settings", asks), {**settings, "dispute_tau": 1}).status_code == 422
+    assert client.post(url("settings", asks), settings).status_code == 302
+    asks.refresh_from_db()
+    assert disputed_lineups(asks) == ([lineup.pk] if waits else [])
+    assert "the two people who differ most is 0.33" in client.get(url("lineup", asks, lineup.pk)).content.decode()
+
+
 def test_a_reviewer_gives_an_order_and_takes_it_back(
     client: Client, asks: Project, lea: User, bob: User, eve: User
 ) -> None:
@@ -79,7 +98,7 @@ def test_a_reviewer_gives_an_order_and_takes_it_back(
     make_ranking(lineup, eve, [3, 2, 1])
     client.force_login(lea)
     body = page(client, asks)
-    assert "1 set ranked in opposite ways" in body
+    assert "1 set ranked too differently" in body
     assert "kinder" in body
     assert "eve" not in body  # pseudonyms only
     ranks = {"rank_1": "2", "rank_2": "1", "rank_3": "2", "note": "Ada is rude."}
