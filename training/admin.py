@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
-from training.models import Job, Loop, Policy, Round, Run, RunEvent, Snapshot
+from training.models import Job, Loop, Policy, Recipe, RecipeRun, Round, Run, RunEvent, Snapshot
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # django-stubs' ModelAdmin is generic, Django's is not.
@@ -47,6 +47,19 @@ class SnapshotAdmin(ReadOnly):
 class RunAdmin(ReadOnly):
     list_display = ("project", "number", "method", "state", "step", "total_steps", "code", "created_at")
     list_filter = ("state", "method")
+    list_select_related = ("project",)
+
+
+@admin.register(Recipe)
+class RecipeAdmin(ReadOnly):
+    list_display = ("project", "name", "version", "archived_at", "created_at")
+    list_select_related = ("project",)
+
+
+@admin.register(RecipeRun)
+class RecipeRunAdmin(ReadOnly):
+    list_display = ("project", "number", "name", "at", "state", "message", "created_at")
+    list_filter = ("state",)
     list_select_related = ("project",)
 
 

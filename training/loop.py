@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from annotate.said import Clock, Said, counted
 
-Action = Literal["wait", "sample", "train", "score"]
+Action = Literal["wait", "sample", "train", "score", "stage"]
 
 # After a sampling that failed, or that made nothing new, the loop leaves the model alone for this long.
 RETRY_SAMPLING_AFTER = timedelta(minutes=10)
@@ -29,6 +29,15 @@ class ActiveRun:
     step: int = 0
     total_steps: int = 0
     scoring_job: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRecipe:
+    """The recipe that is under way, and the stage that was begun last."""
+
+    name: str
+    at: int
+    stages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class LoopFacts:
     last_round_at: datetime | None = None
     last_sampling: LastSampling | None = None
     run: ActiveRun | None = None
+    recipe: ActiveRecipe | None = None
     # The sampler's folder or hub id could not be used at all: a sentence, or nothing.
     obstacle: str = ""
 
@@ -74,12 +84,17 @@ class Decision:
 def decide(facts: LoopFacts) -> Decision:  # noqa: PLR0911  (a ladder of cases, read from the top)
     """The next thing to do.
 
-    Finishing a run comes first, also while paused: pausing starts nothing new and abandons nothing. Sampling comes
-    before training, because annotators must not wait for a round.
+    Finishing a run comes first, and a recipe that was begun, also while paused: pausing starts nothing new and abandons
+    nothing. Sampling comes before training, because annotators must not wait for a round.
     """
-    run = facts.run
+    run, recipe = facts.run, facts.recipe
     if run and run.state == "scoring" and not run.scoring_job:
         return Decision("score", Said("training run %(run)s made a policy: scoring it", run=run.number))
+    if recipe and not run:
+        over = Said(
+            "recipe %(name)s: stage %(at)s of %(stages)s is over", name=recipe.name, at=recipe.at, stages=recipe.stages
+        )
+        return Decision("stage", over)
     if facts.paused:
         return Decision("wait", _run_in_words(run) if run else Said("paused: nothing starts by itself"))
     if facts.train_prompts == 0:

@@ -309,6 +309,65 @@ class SnapshotItem(models.Model):
         return f"item {self.pk} of snapshot {self.snapshot_id}"
 
 
+class Recipe(models.Model):
+    """A named sequence of stages, run as one. Each run of it keeps a copy, so it may change at any time."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="recipes")
+    name = models.CharField(max_length=80)
+    # In order, as ``training.recipes.Stage`` writes itself.
+    stages = models.JSONField(default=list, blank=True)
+    # Grows with each change: a form that was opened before somebody else's change is refused.
+    version = models.PositiveIntegerField(default=1)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "name"], condition=Q(archived_at__isnull=True), name="recipe_name_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RecipeRun(models.Model):
+    """A recipe under way, or what became of it: its stages as they were when it began; ``runs`` is what was done."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("Running")
+        FINISHED = "finished", _("Finished")
+        STOPPED = "stopped", _("Stopped")
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="recipe_runs")
+    number = models.PositiveIntegerField()
+    recipe = models.ForeignKey(Recipe, on_delete=models.PROTECT, related_name="runs")
+    name = models.CharField(max_length=80)
+    version = models.PositiveIntegerField()
+    stages = models.JSONField()
+    start = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    # The stage that is under way, or at which it stopped; from 1.
+    at = models.PositiveSmallIntegerField(default=1)
+    state = models.CharField(max_length=10, choices=State, default=State.RUNNING)
+    message = SaidField(blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="recipe_run_number_once"),
+            models.UniqueConstraint(fields=["project"], condition=Q(state="running"), name="recipe_run_active_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"recipe run {self.number}"
+
+
 class Run(models.Model):
     """One training job: method, settings, snapshot, events, result. Its state moves as ``training.states`` draws."""
 
@@ -329,6 +388,9 @@ class Run(models.Model):
     spec = models.JSONField()
     reference = models.CharField(max_length=10, choices=Reference, default=Reference.BASE)
     parent = models.ForeignKey(Policy, on_delete=models.PROTECT, related_name="+")
+    # The recipe that it is a stage of, and which; a stage that did not end well may have several runs.
+    recipe_run = models.ForeignKey(RecipeRun, on_delete=models.PROTECT, null=True, blank=True, related_name="runs")
+    stage = models.PositiveSmallIntegerField(null=True, blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     # A wish, not a state: the launcher polls it.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
@@ -355,6 +417,11 @@ class Run(models.Model):
             # One run at a time in a project: the next round samples from its result.
             models.UniqueConstraint(
                 fields=["project"], condition=Q(state__in=["queued", "training", "scoring"]), name="run_active_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(recipe_run__isnull=True, stage__isnull=True)
+                | Q(recipe_run__isnull=False, stage__isnull=False),
+                name="run_of_a_recipe_names_its_stage",
             ),
         ]
 

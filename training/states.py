@@ -12,6 +12,10 @@ A move is one UPDATE filtered by the state that is left, so that of two who try,
              ^                │ │
              └──release───────┘ └──> failed / cancelled      (an expired lease: claimed again, with a higher token)
              └──────────────a lead resumes its run──┘
+
+    recipe run:  running ──last stage finished──> finished
+                 ^     └──a stage failed, was cancelled, held back, or could not begin──> stopped ──┐
+                 └──────────────────────────a lead continues it───────────────────────────────────┘
 """
 
 RUN_MEANING: dict[str, str] = {
@@ -51,6 +55,18 @@ JOB_MOVES: dict[str, frozenset[str]] = {
 }
 JOB_ACTIVE = ("queued", "running")
 JOB_TERMINAL = ("done", "failed", "cancelled")
+
+RECIPE_MEANING: dict[str, str] = {
+    "running": "the run of its stage is under way, or has just ended",
+    "finished": "its last stage made a policy",
+    "stopped": "a stage gave nothing to go on from; the message says why, and a lead may continue it",
+}
+RECIPE_MOVES: dict[str, frozenset[str]] = {
+    # From one stage to the next it stays where it is: that UPDATE is filtered by the stage as well.
+    "running": frozenset({"running", "finished", "stopped"}),
+    "finished": frozenset(),
+    "stopped": frozenset({"running"}),
+}
 
 
 def states_that_lead_to(target: str, moves: dict[str, frozenset[str]]) -> tuple[str, ...]:

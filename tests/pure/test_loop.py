@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.loop import ActiveRun, LastSampling, LoopFacts, decide, guards
+from training.loop import ActiveRecipe, ActiveRun, LastSampling, LoopFacts, decide, guards
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CALM = LoopFacts(
@@ -48,6 +48,17 @@ def test_sampling_is_not_started_twice() -> None:
 def test_the_queue_is_filled_during_training() -> None:
     run = ActiveRun(number=3, state="training", step=12, total_steps=40)
     assert decide(replace(CALM, open_items=0, run=run)).action == "sample"
+
+
+def test_a_recipe_goes_on_before_anything_else_also_while_paused_and_waits_for_its_run() -> None:
+    recipe = ActiveRecipe(name="Night", at=1, stages=3)
+    for paused in (False, True):
+        decision = decide(replace(CALM, open_items=0, new_judgments=500, paused=paused, recipe=recipe))
+        assert (decision.action, decision.reason) == ("stage", "recipe Night: stage 1 of 3 is over")
+    run = ActiveRun(number=3, state="training", step=12, total_steps=40)
+    assert decide(replace(CALM, new_judgments=500, recipe=recipe, run=run)).action == "wait"
+    scoring = ActiveRun(number=3, state="scoring")
+    assert decide(replace(CALM, recipe=recipe, run=scoring)).action == "score"
 
 
 def test_a_run_under_way_is_told_by_its_step() -> None:

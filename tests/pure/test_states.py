@@ -3,6 +3,8 @@ from training.states import (
     JOB_MEANING,
     JOB_MOVES,
     JOB_TERMINAL,
+    RECIPE_MEANING,
+    RECIPE_MOVES,
     RUN_ACTIVE,
     RUN_MEANING,
     RUN_MOVES,
@@ -15,6 +17,7 @@ def test_every_state_has_a_meaning_and_is_either_active_or_terminal() -> None:
     for meaning, moves, active, terminal in (
         (RUN_MEANING, RUN_MOVES, RUN_ACTIVE, RUN_TERMINAL),
         (JOB_MEANING, JOB_MOVES, JOB_ACTIVE, JOB_TERMINAL),
+        (RECIPE_MEANING, RECIPE_MOVES, ("running",), ("finished", "stopped")),
     ):
         assert set(meaning) == set(moves) == set(active) | set(terminal)
         assert not set(active) & set(terminal)
@@ -31,10 +34,11 @@ def test_what_was_achieved_is_final_and_what_was_not_can_only_be_queued_again() 
 
 
 def test_the_tables_know_the_same_states() -> None:
-    from training.models import Job, Run  # noqa: PLC0415  (needs Django's settings, which pytest-django gives)
+    from training.models import Job, RecipeRun, Run  # noqa: PLC0415  (needs Django's settings, which pytest-django gives)
 
     assert set(Run.State.values) == set(RUN_MOVES)
     assert set(Job.State.values) == set(JOB_MOVES)
+    assert set(RecipeRun.State.values) == set(RECIPE_MOVES)
 
 
 def test_a_cancelled_run_was_active_before() -> None:

@@ -9,15 +9,13 @@ from django.conf import settings
 
 from annotate.models import User
 from tests.cast import make_comparison, make_judgment, make_prompt
-from training.engine import rundir
+from tests.engineless import publish_as_trained
 from training.models import Job, Loop, Policy, Run
 from training.paths import adapter_folder, model_of
 from training.queries.facts import new_decisions
 from training.queries.invariants import broken
-from training.services.leases import claim
 from training.services.loops import adopt_policy, ensure_loop
-from training.services.publishing import publish_run
-from training.services.runs import mark_training, start_run
+from training.services.runs import start_run
 from training.services.sampling import model_ref
 from training.services.scoring import start_scoring
 from training.services.snapshots import run_rows
@@ -31,18 +29,8 @@ def started(loop: Loop, method: str, **chosen: object) -> Run:
 
 
 def published(run: Run, folder: Path) -> Policy:
-    """As if the engine had just finished: weights with their manifest, and the result."""
-    lease = claim(job_id=Job.objects.get(run=run, kind="train").pk, owner="worker 1")
-    assert lease is not None
-    mark_training(run)
-    whole = run.method == "sft" or run.spec["adaptation"] == "full"
-    weights = folder / ("model" if whole else "adapter")
-    weights.mkdir(parents=True)
-    (weights / "weights.safetensors").write_bytes(run.method.encode())
-    digest = rundir.write_manifest(weights, {"method": run.method})
-    ids = [row["id"] for row in run_rows(run).rows]
-    result = {"status": "finished", "used": ids, "skipped": [], "manifest_sha256": digest, "metrics": {}}
-    policy = publish_run(lease=lease, run=run, folder=folder, result=result)
+    """As if the engine had just finished, and scoring found nothing wrong."""
+    policy = publish_as_trained(run, folder)
     adopt_policy(policy=policy)
     Run.objects.filter(pk=run.pk).update(state="finished")
     return policy

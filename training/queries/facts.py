@@ -10,8 +10,8 @@ from django.utils import timezone
 from annotate.models import Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
 from annotate.said import Said
 from training.engine.methods import METHODS
-from training.loop import ActiveRun, LastSampling, LoopFacts
-from training.models import Job, Loop, Round, Run, SnapshotComparison, SnapshotItem, SnapshotLineup
+from training.loop import ActiveRecipe, ActiveRun, LastSampling, LoopFacts
+from training.models import Job, Loop, RecipeRun, Round, Run, SnapshotComparison, SnapshotItem, SnapshotLineup
 from training.paths import is_starter
 from training.queries.queue import open_items
 from training.queries.stock import collected, ranked, rated
@@ -37,6 +37,7 @@ def gather(loop: Loop, *, now: datetime | None = None) -> LoopFacts:
         last_round_at=last_run.created_at if last_run else project.created_at,
         last_sampling=_last_sampling(project, round_number=opened.number if opened else 0),
         run=_active(last_run),
+        recipe=_recipe(project),
         obstacle=_obstacle(loop),
     )
 
@@ -114,6 +115,11 @@ def _active(run: Run | None) -> ActiveRun | None:
         return None
     scoring = Job.objects.filter(run=run, kind=Job.Kind.SCORE).exists()
     return ActiveRun(run.number, run.state, run.step, run.total_steps, scoring_job=scoring)
+
+
+def _recipe(project: Project) -> ActiveRecipe | None:
+    running = RecipeRun.objects.filter(project=project, state="running").first()
+    return None if running is None else ActiveRecipe(running.name, running.at, len(running.stages))
 
 
 def _last_sampling(project: Project, *, round_number: int) -> LastSampling | None:

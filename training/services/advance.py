@@ -8,15 +8,16 @@ from django.utils import timezone
 from annotate.said import Said
 from training.engine.checks import SpecError
 from training.loop import Decision, decide
-from training.models import Loop, Run
+from training.models import Loop, RecipeRun, Run
 from training.queries.facts import gather
+from training.services.recipe_runs import go_on
 from training.services.runs import CannotStartError, spec_problems, start_run
 from training.services.sampling import start_sampling
 from training.services.scoring import start_scoring
 
 logger = logging.getLogger(__name__)
 
-# An act changes the facts, so the next decision differs. Sampling, then training, then to wait: three is enough.
+# An act changes the facts, so the next decision differs. A stage, sampling, training, then to wait: four are enough.
 MOST_ACTS = 4
 
 
@@ -51,6 +52,9 @@ def _act(loop: Loop, decision: Decision) -> Decision | bool:
     if decision.action == "score":
         run = Run.objects.filter(project=loop.project, state="scoring").first()
         return run is not None and start_scoring(run=run) is not None
+    if decision.action == "stage":
+        recipe_run = RecipeRun.objects.filter(project=loop.project, state="running").first()
+        return recipe_run is not None and go_on(recipe_run=recipe_run)
     try:
         start_run(loop=loop, method=loop.method, settings=loop.settings, started_by=None, reason=decision.reason)
     except CannotStartError as error:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.db import IntegrityError, transaction
@@ -12,12 +13,13 @@ from annotate.models import User
 from annotate.said import Said, packed
 from annotate.services.audit import record_deed
 from training.engine.checks import SpecError
-from training.models import Job, Loop, Policy, Round, Run, RunEvent
+from training.engine.spec import TrainSpec
+from training.models import Job, Loop, Policy, RecipeRun, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import frozen_for_looks
-from training.services.snapshots import freeze, select_rows
+from training.services.snapshots import Selection, freeze, select_rows
 from training.services.text import storable
 from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
 
@@ -48,31 +50,32 @@ def active_run(project_id: int) -> Run | None:
     return Run.objects.filter(project_id=project_id, state__in=RUN_ACTIVE).first()
 
 
-def start_run(
-    *,
-    loop: Loop,
-    method: str,
-    settings: Mapping[str, Any],
-    started_by: User | None,
-    reason: str,
-    aggregation: str = "",
-) -> Run:
-    """Freezes snapshot and spec and opens the run with its job, in one transaction; rings after the commit.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a run is opened with, read and checked."""
 
-    ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it; ``aggregation`` is one
-    of ``annotate.models.Aggregation``, the loop's where it is not given, and the loop keeps it. Raises ``SpecError``
-    (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
+    loop: Loop
+    parent: Policy
+    opened: Round
+    spec: TrainSpec
+    aggregation: str
+    selection: Selection
+    looked_at: Mapping[str, Any]
+
+
+def plan_run(
+    *, loop: Loop, parent: Policy | None, method: str, settings: Mapping[str, Any], aggregation: str = ""
+) -> Plan:
+    """What a run from ``parent`` would train on, and with what settings. Nothing is written.
+
+    To be called outside a transaction: on SQLite one would keep every annotator waiting, and what is edited before the
+    run opens is frozen as it was read. Raises ``SpecError`` (keyed by field) or ``CannotStartError``.
     """
-    if (running := active_run(loop.project_id)) is not None:
-        raise AlreadyRunningError(running)
-    parent = loop.sampler
     opened = Round.objects.filter(project=loop.project, closed_at__isnull=True).first()
     if parent is None or opened is None:
         raise CannotStartError(Said("The loop has no base policy yet. Save its settings once, then start the run."))
     spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
     aggregation = aggregation or loop.aggregation
-    # Read before the transaction: on SQLite it would keep every annotator waiting, and what is edited meanwhile is
-    # frozen as it was read.
     selection = select_rows(
         project=loop.project,
         method=method,
@@ -87,37 +90,47 @@ def start_run(
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
     looked_at = frozen_for_looks(loop) if spec.look_every else {}
+    return Plan(loop, parent, opened, spec, aggregation, selection, looked_at)
+
+
+def open_run(
+    plan: Plan, *, started_by: User | None, reason: str, recipe_run: RecipeRun | None = None, stage: int | None = None
+) -> Run:
+    """Freezes the plan's snapshot and spec and opens the run with its job, in one transaction; rings after the commit.
+
+    A run of a recipe's ``stage`` leaves the loop's own settings alone. Raises ``AlreadyRunningError``.
+    """
+    loop, spec, selection = plan.loop, plan.spec, plan.selection
     try:
         with transaction.atomic():
             run = Run.objects.create(
                 project=loop.project,
-                round=opened,
+                round=plan.opened,
                 number=1 + (loop.project.runs.aggregate(Max("number"))["number__max"] or 0),
                 snapshot=freeze(project=loop.project, selection=selection),
-                method=method,
+                method=spec.method,
                 spec=spec.to_json(),
                 reference=spec.reference,
-                parent=parent,
+                parent=plan.parent,
+                recipe_run=recipe_run,
+                stage=stage,
                 reason=reason,
                 created_by=started_by,
             )
-            job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN, payload=looked_at)
-            plain = spec.to_json()
-            kept = {knob: plain[knob] for knob in KNOBS}
-            # A single press on SFT must not turn the rounds that start by themselves into SFT.
-            own: dict[str, Any] = {"method": method, "settings": kept} if spec.own.repeats else {}
-            Loop.objects.filter(pk=loop.pk).update(aggregation=aggregation, **own)
+            job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN, payload=plan.looked_at)
+            if recipe_run is None:
+                _keep_settings(plan)
             record_move(run, "queued", reason)
             record_deed(
                 project=loop.project,
                 actor=started_by,
                 verb="run.started",
                 subject=f"run {run.number}",
-                method=method,
+                method=spec.method,
                 snapshot=run.snapshot.sha256,
                 selection=selection.name,
                 replayed=selection.replayed,
-                aggregation=aggregation,
+                aggregation=plan.aggregation,
                 reason=reason,
             )
             ring_after_commit(job.pk)
@@ -127,6 +140,49 @@ def start_run(
             raise AlreadyRunningError(running) from error
         raise
     return run
+
+
+def _keep_settings(plan: Plan) -> None:
+    """What was chosen is what rounds that start by themselves use from now on."""
+    plain = plan.spec.to_json()
+    # A single press on SFT must not turn them into SFT.
+    own: dict[str, Any] = {"method": plan.spec.method, "settings": {knob: plain[knob] for knob in KNOBS}}
+    kept = own if plan.spec.own.repeats else {}
+    Loop.objects.filter(pk=plan.loop.pk).update(aggregation=plan.aggregation, **kept)
+
+
+def refuse_if_busy(project_id: int) -> None:
+    """Raises ``AlreadyRunningError`` while a run is under way, ``CannotStartError`` between two stages of a recipe."""
+    if (running := active_run(project_id)) is not None:
+        raise AlreadyRunningError(running)
+    recipe_run = RecipeRun.objects.filter(project_id=project_id, state="running").first()
+    if recipe_run is not None:
+        raise CannotStartError(
+            Said(
+                "The recipe %(name)s is under way. Wait until its last stage has ended, or cancel it.",
+                name=recipe_run.name,
+            )
+        )
+
+
+def start_run(
+    *,
+    loop: Loop,
+    method: str,
+    settings: Mapping[str, Any],
+    started_by: User | None,
+    reason: str,
+    aggregation: str = "",
+) -> Run:
+    """A run from the policy that answers are sampled from, planned and opened.
+
+    ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it; ``aggregation`` is one
+    of ``annotate.models.Aggregation``, the loop's where it is not given, and the loop keeps it. Raises ``SpecError``
+    (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
+    """
+    refuse_if_busy(loop.project_id)
+    plan = plan_run(loop=loop, parent=loop.sampler, method=method, settings=settings, aggregation=aggregation)
+    return open_run(plan, started_by=started_by, reason=reason)
 
 
 # --- Moves ------------------------------------------------------------------------------------------------------------

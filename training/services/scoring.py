@@ -96,10 +96,14 @@ def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, resu
     shown = rundir.iter_rows(folder / "before_after.jsonl")
     run.refresh_from_db(fields=["result"])
     kept = run.result | {"scores": brief(result), "before_after": storable(list(shown))}
+    # What lies between two stages of a recipe is not what anybody waits for: nothing is sampled from it.
+    between = run.recipe_run is not None and run.stage != len(run.recipe_run.stages)
     if failures:
         message = Said("The policy was trained and scored, but is not sampled from: %(why)s.", why=failures)
+    elif between:
+        message = Said("Policy %(number)s was trained and scored; the recipe goes on from it.", number=policy.number)
     else:
         message = Said("Policy %(number)s was trained and scored; the next answers come from it.", number=policy.number)
     fields = {"result": kept, "message": message, "ended_at": timezone.now(), "code": "guards" if failures else "ok"}
-    if move(run, to="finished", why=message, **fields) and not failures:
+    if move(run, to="finished", why=message, **fields) and not failures and not between:
         adopt_policy(policy=policy)
