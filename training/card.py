@@ -163,8 +163,8 @@ def _training(facts: CardFacts) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items()))
     return "\n".join(
         [
-            f"Method: {facts.method_label}. It continues {facts.parent}; the reference it was held close to: "
-            f"{facts.reference}.",
+            f"Method: {facts.method_label}. It continues {facts.parent}"
+            + (f"; the reference it was held close to: {facts.reference}." if facts.reference else "."),
             "",
             "| setting | value |",
             "| --- | --- |",

@@ -13,7 +13,7 @@ from training.engine.checks import SpecError
 from training.engine.methods import METHODS, OWN_KNOBS
 from training.engine.methods.dpo import DIVERGENCES
 from training.engine.spec import ADAPTATIONS, SCHEDULERS
-from training.models import Loop, Reference, method_choices
+from training.models import Loop, Reference, Run, method_choices
 from training.paths import belongs_to_a_project
 from training.queries.stock import Offer
 
@@ -45,6 +45,15 @@ class RunForm(forms.Form):
     """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
 
     method = forms.ChoiceField(choices=method_choices, widget=forms.HiddenInput)
+
+    rows = forms.ChoiceField(
+        label=_("Trains on"),
+        widget=forms.RadioSelect,
+        help_text=_(
+            "The same decisions from the same policy, so that only the settings differ: the result is measured and can "
+            "be compared, and rounds that start by themselves keep their settings."
+        ),
+    )
 
     aggregation = forms.ChoiceField(
         label=_("Several judgments of one comparison"),
@@ -238,12 +247,26 @@ class RunForm(forms.Form):
         settings: Mapping[str, Any],
         aggregation: str = Aggregation.ADJUDICATED,
         offers: Sequence[Offer] = (),
+        like: Run | None = None,
     ) -> None:
-        shown = dict(settings) | {"method": method, "aggregation": aggregation}
+        shown = dict(settings) | {"method": method, "aggregation": aggregation, "rows": "same"}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
         super().__init__(data, initial=shown)
         self.own = METHODS[method]
         self.offers = offers
+        self.like = like
+        rows = self.fields["rows"]
+        assert isinstance(rows, forms.ChoiceField)  # noqa: S101  (as declared above)
+        if like is None:
+            del self.fields["rows"]
+        else:
+            same = _("the decisions of run %(number)s, from %(policy)s")
+            rows.choices = [
+                ("same", same % {"number": like.number, "policy": like.parent}),
+                ("today", _("today's judgments, from the policy that answers come from now")),
+            ]
+            if like.code == "snapshot_changed":
+                self.initial["rows"] = "today"
         for name in OWN_KNOBS - self.own.knobs:
             self.fields.pop(name, None)
         if (divergence := self.fields.get("f_divergence_type")) is not None:
@@ -284,7 +307,13 @@ class RunForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The chosen values, as ``services.defaults.train_spec`` takes them."""
-        return {name: value for name, value in self.cleaned_data.items() if name not in ("method", "aggregation")}
+        apart = ("method", "aggregation", "rows")
+        return {name: value for name, value in self.cleaned_data.items() if name not in apart}
+
+    @property
+    def same_rows_as(self) -> Run | None:
+        """The run whose rows were chosen; None for today's judgments."""
+        return self.like if self.cleaned_data.get("rows") == "same" else None
 
     def in_sight(self) -> list[BoundField]:
         return [self[name] for name in self.IN_SIGHT if name in self.fields]

@@ -198,6 +198,9 @@ class Snapshot(models.Model):
     # "new": what the parent had not learnt from, and `replayed` decisions that it had. "all": every current decision.
     selection = models.CharField(max_length=10, default="all")
     replayed = models.PositiveIntegerField(default=0)
+    # The snapshot of an earlier run whose decisions it holds again, so that two runs can be compared. What became of
+    # them is each run's own.
+    copied_from = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="copies")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -427,6 +430,12 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"run {self.number}"
+
+    @property
+    def held_close_to(self) -> str:
+        """The reference in words; empty where the method has none."""
+        method = METHODS.get(self.method)
+        return "" if method is not None and not method.has_reference else self.get_reference_display()
 
 
 class RunEvent(models.Model):

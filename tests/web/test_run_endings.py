@@ -256,8 +256,9 @@ def test_the_command_shows_stops_cancels_resumes_and_starts_again(loop: Loop) ->
     with pytest.raises(CommandError, match="under way"):
         say(loop.pk, "again")
     ended(run, "cancelled", "cancelled")
-    assert "run 2  queued" in say(loop.pk, "again", 1, "--set", 'loss_type=["ipo"]')
+    assert "run 2  queued" in say(loop.pk, "again", 1, "--today", "--set", 'loss_type=["ipo"]')
     again = Run.objects.get(number=2)
+    assert again.snapshot.copied_from is None
     assert (again.spec["beta"], again.spec["loss_type"], again.created_by) == (0.2, ["ipo"], loop.project.created_by)
     assert len(say(loop.pk, "list").splitlines()) == 2
     with pytest.raises(CommandError, match="NAME=VALUE"):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import Client
+from django.urls import reverse
 
 from annotate.models import User
 from tests.cast import make_comparison, make_judgment, make_prompt
@@ -93,6 +95,15 @@ def test_what_was_imitated_is_still_to_be_learned_from(loop: Loop, tmp_path: Pat
     second = started(loop, "dpo")
     assert (second.snapshot.selection, len(run_rows(second).rows)) == ("new", 9)
     assert new_decisions(loop.project, method="dpo") == 0
+
+
+def test_no_page_names_a_reference_where_there_is_none(client: Client, lea: User, loop: Loop, tmp_path: Path) -> None:
+    client.force_login(lea)
+    for number, (method, chosen, named) in enumerate((("sft", {"source": "chosen"}, False), ("dpo", {}, True)), 1):
+        published(started(loop, method, **chosen), tmp_path / str(number))
+        for name in ("run", "policy"):
+            page = client.get(reverse(f"training:{name}", args=[loop.pk, number])).content.decode()
+            assert ("<dt>Reference</dt>" in page) == named
 
 
 def test_full_fine_tuning_is_held_close_to_where_it_began_round_after_round(loop: Loop, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
         method=run.method if run else "none",
         method_label=_label(run) if run else "nothing",
         parent="nothing" if policy.parent is None else _named(policy.parent),
-        reference="" if run is None else "the base" if run.reference == "base" else "the policy that it continues",
+        reference=_reference(run),
         lessons=[
             Lesson(
                 policy=row.number,
@@ -102,3 +102,9 @@ def _label(run: Run) -> str:
 
 def _named(policy: Policy) -> str:
     return "the base" if policy.number == 0 else f"policy {policy.number}"
+
+
+def _reference(run: Run | None) -> str:
+    if run is None or not run.held_close_to:
+        return ""
+    return "the base" if run.reference == "base" else "the policy that it continues"

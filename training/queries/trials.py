@@ -81,7 +81,7 @@ def settings_of(left: Run | None, right: Run | None) -> tuple[list[Setting], lis
 def _settings(run: Run | None) -> Mapping[str, Any]:
     if run is None:
         return {}
-    return {"method": run.method, "reference": run.reference} | {
+    return {"method": run.method, "reference": run.reference if run.held_close_to else "–"} | {
         name: "–" if value is None else value for name, value in settings_shown(run)
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
-from training.models import Loop, Policy
+from training.models import Loop, Policy, Run
 from training.paths import adapter_folder, is_starter, model_of
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
@@ -63,6 +63,11 @@ def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
     looks, preset = (STARTER_LOOKS, own.starter) if is_starter(base_model) else (LOOKS, own.expert)
     spec = TrainSpec(**(looks | dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """What a lead chose of the run's frozen spec."""
+    return {knob: run.spec[knob] for knob in KNOBS if knob in run.spec}
 
 
 def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str, Any]) -> TrainSpec:

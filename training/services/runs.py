@@ -19,7 +19,7 @@ from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import frozen_for_looks
-from training.services.snapshots import Selection, freeze, select_rows
+from training.services.snapshots import Selection, SnapshotChangedError, freeze, rows_like, select_rows
 from training.services.text import storable
 from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
 
@@ -64,9 +64,17 @@ class Plan:
 
 
 def plan_run(
-    *, loop: Loop, parent: Policy | None, method: str, settings: Mapping[str, Any], aggregation: str = ""
+    *,
+    loop: Loop,
+    parent: Policy | None,
+    method: str,
+    settings: Mapping[str, Any],
+    aggregation: str = "",
+    like: Run | None = None,
 ) -> Plan:
     """What a run from ``parent`` would train on, and with what settings. Nothing is written.
+
+    ``like`` is an earlier run whose decisions it trains on, whatever the ``aggregation`` is now.
 
     To be called outside a transaction: on SQLite one would keep every annotator waiting, and what is edited before the
     run opens is frozen as it was read. Raises ``SpecError`` (keyed by field) or ``CannotStartError``.
@@ -76,20 +84,23 @@ def plan_run(
         raise CannotStartError(Said("The loop has no base policy yet. Save its settings once, then start the run."))
     spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
     aggregation = aggregation or loop.aggregation
-    selection = select_rows(
-        project=loop.project,
-        method=method,
-        source=spec.source,
-        parent=parent,
-        replay_percent=loop.replay_percent,
-        min_rows=spec.min_rows,
-        rng=random.Random(spec.seed),
-        aggregation=aggregation,
-        ranking_pairs=loop.ranking_pairs,
-    )
+    if like is not None:
+        selection = _rows_of(like, spec)
+    else:
+        selection = select_rows(
+            project=loop.project,
+            method=method,
+            source=spec.source,
+            parent=parent,
+            replay_percent=loop.replay_percent,
+            min_rows=spec.min_rows,
+            rng=random.Random(spec.seed),
+            aggregation=aggregation,
+            ranking_pairs=loop.ranking_pairs,
+        )
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
-    looked_at = frozen_for_looks(loop) if spec.look_every else {}
+    looked_at = _looked_at(loop, like) if spec.look_every else {}
     return Plan(loop, parent, opened, spec, aggregation, selection, looked_at)
 
 
@@ -98,9 +109,11 @@ def open_run(
 ) -> Run:
     """Freezes the plan's snapshot and spec and opens the run with its job, in one transaction; rings after the commit.
 
-    A run of a recipe's ``stage`` leaves the loop's own settings alone. Raises ``AlreadyRunningError``.
+    A run of a recipe's ``stage``, or like an earlier one, leaves the loop's own settings alone. Raises
+    ``AlreadyRunningError``.
     """
     loop, spec, selection = plan.loop, plan.spec, plan.selection
+    frozen = selection.copied_from
     try:
         with transaction.atomic():
             run = Run.objects.create(
@@ -118,7 +131,7 @@ def open_run(
                 created_by=started_by,
             )
             job = Job.objects.create(project=loop.project, run=run, kind=Job.Kind.TRAIN, payload=plan.looked_at)
-            if recipe_run is None:
+            if recipe_run is None and frozen is None:
                 _keep_settings(plan)
             record_move(run, "queued", reason)
             record_deed(
@@ -130,8 +143,9 @@ def open_run(
                 snapshot=run.snapshot.sha256,
                 selection=selection.name,
                 replayed=selection.replayed,
-                aggregation=plan.aggregation,
+                aggregation=selection.aggregation,
                 reason=reason,
+                **({} if frozen is None else {"rows_of": f"run {frozen.run.number}"}),
             )
             ring_after_commit(job.pk)
     except IntegrityError as error:
@@ -173,16 +187,33 @@ def start_run(
     started_by: User | None,
     reason: str,
     aggregation: str = "",
+    like: Run | None = None,
 ) -> Run:
     """A run from the policy that answers are sampled from, planned and opened.
 
     ``settings`` are some of ``defaults.KNOBS``; ``started_by`` is None when the loop starts it; ``aggregation`` is one
-    of ``annotate.models.Aggregation``, the loop's where it is not given, and the loop keeps it. Raises ``SpecError``
-    (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
+    of ``annotate.models.Aggregation``, the loop's where it is not given, and the loop keeps it. ``like`` is an earlier
+    run of the project to be compared with: this one begins from the same policy and trains on the same decisions, its
+    rule for several judgments included, and the loop's own settings stay. Raises ``SpecError`` (keyed by field),
+    ``AlreadyRunningError`` or ``CannotStartError``.
     """
     refuse_if_busy(loop.project_id)
-    plan = plan_run(loop=loop, parent=loop.sampler, method=method, settings=settings, aggregation=aggregation)
+    parent = loop.sampler if like is None else like.parent
+    plan = plan_run(loop=loop, parent=parent, method=method, settings=settings, aggregation=aggregation, like=like)
     return open_run(plan, started_by=started_by, reason=reason)
+
+
+def _rows_of(like: Run, spec: TrainSpec) -> Selection:
+    try:
+        return rows_like(like, method=spec.method, source=spec.source)
+    except SnapshotChangedError as error:
+        raise CannotStartError(error.args[0]) from error
+
+
+def _looked_at(loop: Loop, like: Run | None) -> dict[str, Any]:
+    """What the run looks at while it trains: the same as the one that it is compared with, if that looked."""
+    job = None if like is None else Job.objects.filter(run=like, kind=Job.Kind.TRAIN).first()
+    return dict(job.payload) if job is not None and job.payload else frozen_for_looks(loop)
 
 
 # --- Moves ------------------------------------------------------------------------------------------------------------

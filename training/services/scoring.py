@@ -14,7 +14,7 @@ from annotate.said import Said, packed
 from training.engine import rundir
 from training.engine.spec import ScoreSpec
 from training.loop import guards
-from training.models import Job, Policy, Run
+from training.models import Job, Loop, Policy, Run
 from training.paths import adapter_folder, model_of
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import held_out_pairs, reserved_prompts, score_rows
@@ -86,7 +86,11 @@ def _lengths_before(run: Run, folder: Path) -> dict[str, float | None]:
 
 @transaction.atomic
 def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, result: Mapping[str, Any]) -> None:
-    """Ends the job and the run, and opens the next round when the guards let the policy through. One transaction."""
+    """Ends the job and the run, and opens the next round when the guards let the policy through. One transaction.
+
+    A policy that does not continue the one that answers come from now is only measured: a run like an earlier one, or
+    one that is scored again late, must not throw away what was learnt since.
+    """
     finish(lease, state=Job.State.DONE)
     metrics = storable(dict(result["metrics"])) | _lengths_before(run, folder)
     failures = guards(metrics, run.parent.metrics)
@@ -98,12 +102,22 @@ def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, resu
     kept = run.result | {"scores": brief(result), "before_after": storable(list(shown))}
     # What lies between two stages of a recipe is not what anybody waits for: nothing is sampled from it.
     between = run.recipe_run is not None and run.stage != len(run.recipe_run.stages)
+    sampler = Loop.objects.select_related("sampler").get(project=run.project_id).sampler
+    follows = sampler is None or sampler.pk == (run.recipe_run.start_id if run.recipe_run else run.parent_id)
     if failures:
         message = Said("The policy was trained and scored, but is not sampled from: %(why)s.", why=failures)
     elif between:
         message = Said("Policy %(number)s was trained and scored; the recipe goes on from it.", number=policy.number)
+    elif sampler is not None and not follows:
+        message = Said(
+            "Policy %(number)s was trained and scored, to be compared. It began from policy %(parent)s; the next "
+            "answers still come from policy %(sampler)s.",
+            number=policy.number,
+            parent=run.parent.number,
+            sampler=sampler.number,
+        )
     else:
         message = Said("Policy %(number)s was trained and scored; the next answers come from it.", number=policy.number)
     fields = {"result": kept, "message": message, "ended_at": timezone.now(), "code": "guards" if failures else "ok"}
-    if move(run, to="finished", why=message, **fields) and not failures and not between:
+    if move(run, to="finished", why=message, **fields) and follows and not failures and not between:
         adopt_policy(policy=policy)

@@ -38,6 +38,7 @@ class Selection(NamedTuple):
     replayed: int
     aggregation: str = Aggregation.SINGLE
     ranking_pairs: str = RankingPairs.ALL
+    copied_from: Snapshot | None = None
 
 
 def select_rows(
@@ -206,6 +207,7 @@ def freeze(*, project: Project, selection: Selection) -> Snapshot:
         ranking_pairs=selection.ranking_pairs,
         selection=selection.name,
         replayed=selection.replayed,
+        copied_from=selection.copied_from,
     )
     decided = [
         SnapshotComparison(
@@ -285,6 +287,18 @@ def frozen_rows(snapshot: Snapshot, method: str, source: str = "") -> Rows:
     Decisions are never overwritten, so only a hand in the database can change them. An edit since the freeze supersedes
     a judgment and leaves its row; the run trains on what was frozen.
     """
+    made = _rows_again(snapshot, method, source)
+    if made.sha256 != snapshot.sha256:
+        raise SnapshotChangedError(
+            Said(
+                "The rows of snapshot %(number)s changed since it was frozen. Start a new run from today's judgments.",
+                number=str(snapshot.pk),
+            )
+        )
+    return made
+
+
+def _rows_again(snapshot: Snapshot, method: str, source: str) -> Rows:
     project = snapshot.project
     items = list(snapshot.items.values_list("judgment_id", "rating_id", "ranking_id", "reason"))
     ratings = [rating for _, rating, _, _ in items if rating is not None]
@@ -299,7 +313,7 @@ def frozen_rows(snapshot: Snapshot, method: str, source: str = "") -> Rows:
         judged = decided_records(project, _frozen_decisions(snapshot))
         rankings = decided_lineups(project, _frozen_orders(snapshot))
     excluded = [(judgment, ranking) for judgment, _, ranking, reason in items if reason == EXCLUDED]
-    made = maker(method, source)(
+    return maker(method, source)(
         judged,
         rating_records(project, rating_ids=ratings, include_inactive=True),
         rankings,
@@ -307,14 +321,6 @@ def frozen_rows(snapshot: Snapshot, method: str, source: str = "") -> Rows:
         excluded_rankings={ranking for _, ranking in excluded if ranking is not None},
         ranking_pairs=snapshot.ranking_pairs,
     )
-    if made.sha256 != snapshot.sha256:
-        raise SnapshotChangedError(
-            Said(
-                "The rows of snapshot %(number)s changed since it was frozen. Start a new run from today's judgments.",
-                number=str(snapshot.pk),
-            )
-        )
-    return made
 
 
 def run_rows(run: Run) -> Rows:
@@ -322,14 +328,29 @@ def run_rows(run: Run) -> Rows:
     return frozen_rows(run.snapshot, run.method, str(run.spec.get("source", "")))
 
 
+def rows_like(run: Run, *, method: str, source: str = "") -> Selection:
+    """The decisions that ``run`` was opened with once more: the same rows to the byte, where ``method`` and ``source``
+    are the run's own; else what those make of the same decisions. Raises ``SnapshotChangedError``.
+    """
+    frozen, made = run.snapshot, run_rows(run)
+    if (method, source) != (run.method, str(run.spec.get("source", ""))):
+        made = _rows_again(frozen, method, source)
+    return Selection(made, frozen.selection, frozen.replayed, frozen.aggregation, frozen.ranking_pairs, frozen)
+
+
 def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:
     votes: dict[int, list[int]] = defaultdict(list)
-    counted = snapshot.items.filter(counted_in__isnull=False).order_by("judgment_id")
-    for comparison, judgment in counted.values_list("counted_in__comparison_id", "judgment_id"):
-        votes[comparison].append(judgment or 0)
+    abstained: dict[int, list[int]] = defaultdict(list)
+    judged = snapshot.items.filter(judgment__isnull=False).order_by("judgment_id")
+    for comparison, counted, judgment in judged.values_list("judgment__comparison", "counted_in", "judgment"):
+        (abstained if counted is None else votes)[comparison or 0].append(judgment or 0)
     return {
         row.comparison_id: Decision(
-            row.label, tuple(votes[row.comparison_id]), support=row.support, adjudication=row.adjudication_id
+            row.label,
+            tuple(votes[row.comparison_id]),
+            tuple(abstained[row.comparison_id]),
+            support=row.support,
+            adjudication=row.adjudication_id,
         )
         for row in snapshot.comparisons.all()
     }
@@ -337,15 +358,18 @@ def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:
 
 def _frozen_orders(snapshot: Snapshot) -> dict[int, OrderDecision]:
     votes: dict[int, list[int]] = defaultdict(list)
-    counted = snapshot.items.filter(counted_in_lineup__isnull=False).order_by("ranking_id")
-    for lineup, ranking in counted.values_list("counted_in_lineup__lineup_id", "ranking_id"):
-        votes[lineup].append(ranking or 0)
-    return {row.lineup_id: _decision(row, votes[row.lineup_id]) for row in snapshot.lineups.all()}
+    abstained: dict[int, list[int]] = defaultdict(list)
+    ranked = snapshot.items.filter(ranking__isnull=False).order_by("ranking_id")
+    for lineup, counted, ranking in ranked.values_list("ranking__lineup", "counted_in_lineup", "ranking"):
+        (abstained if counted is None else votes)[lineup or 0].append(ranking or 0)
+    return {
+        row.lineup_id: _decision(row, votes[row.lineup_id], abstained[row.lineup_id]) for row in snapshot.lineups.all()
+    }
 
 
-def _decision(row: SnapshotLineup, votes: Collection[int]) -> OrderDecision:
+def _decision(row: SnapshotLineup, votes: Collection[int], abstained: Collection[int] = ()) -> OrderDecision:
     pairs = (PairDecision(first, second, label, support) for first, second, label, support, _ in row.pairs)
-    return OrderDecision(tuple(pairs), tuple(votes), verdict=row.verdict_id)
+    return OrderDecision(tuple(pairs), tuple(votes), tuple(abstained), verdict=row.verdict_id)
 
 
 # --- What became of it ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from training.queries import runs as queries
 from training.queries.logs import log_tail
 from training.queries.overview import overview
 from training.queries.stock import offers
-from training.services.defaults import KNOBS, default_settings
+from training.services.defaults import default_settings, settings_of
 from training.services.resuming import resume_run
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run, stop_run
 from training.states import RUN_ACTIVE
@@ -35,26 +35,32 @@ def _context(membership: Membership, **more: Any) -> dict[str, Any]:
 
 
 def _run_of(membership: Membership, number: int) -> Run:
-    rows = Run.objects.select_related("project", "snapshot", "parent", "round", "created_by")
+    rows = Run.objects.select_related("project", "snapshot__copied_from__run", "parent", "round", "created_by")
     return get_object_or_404(rows, project=membership.project, number=number)
 
 
-def start_form(loop: Loop, method: str | None = None) -> RunForm:
+def start_form(loop: Loop, method: str | None = None, *, like: Run | None = None) -> RunForm:
     """An unbound form: as the last run of this method was started, else as an expert would choose."""
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
-    return RunForm(method=chosen, settings=defaults | kept, aggregation=loop.aggregation, offers=offers(loop.project))
+    return RunForm(
+        method=chosen, settings=defaults | kept, aggregation=loop.aggregation, offers=offers(loop.project), like=like
+    )
 
 
 def form_like(loop: Loop, run: Run, *, changed: bool) -> RunForm:
     """The start form with the settings of ``run``; with ``changed``, as its end advises."""
     defaults = default_settings(method=run.method, base_model=loop.base_model)
-    settings = defaults | {knob: run.spec[knob] for knob in KNOBS if knob in run.spec}
+    settings = defaults | settings_of(run)
     if changed:
         settings |= advice(run.code, run.spec).changes
     return RunForm(
-        method=run.method, settings=settings, aggregation=run.snapshot.aggregation, offers=offers(loop.project)
+        method=run.method,
+        settings=settings,
+        aggregation=run.snapshot.aggregation,
+        offers=offers(loop.project),
+        like=run,
     )
 
 
@@ -77,12 +83,13 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     loop = get_object_or_404(Loop.objects.select_related("project", "sampler"), project=membership.project)
     like = _named_run(membership, request.GET.get("from", ""))
-    if like is not None and like.method in METHODS:
+    method = request.GET.get("method")
+    if like is not None and like.method in METHODS and method in (None, like.method):
         form = form_like(loop, like, changed="changed" in request.GET)
     else:
-        form = start_form(loop, request.GET.get("method"))
+        form = start_form(loop, method, like=like)
     if request.method == "POST":
-        form = _bound(request, loop)
+        form = _bound(request, loop, like)
         if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
             return redirect("training:run", project_id, opened.number)
     context = _context(membership, loop=loop, form=form, overview=overview(loop), like=like)
@@ -97,14 +104,15 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
 def _named_run(membership: Membership, number: str) -> Run | None:
     if not number.isdecimal() or len(number) > 9:
         return None
-    return membership.project.runs.select_related("snapshot").filter(number=int(number)).first()
+    rows = membership.project.runs.select_related("project", "snapshot__project", "parent", "round")
+    return rows.filter(number=int(number)).first()
 
 
-def _bound(request: SignedInRequest, loop: Loop) -> RunForm:
+def _bound(request: SignedInRequest, loop: Loop, like: Run | None) -> RunForm:
     method = request.POST.get("method", "")
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
-    return RunForm(request.POST, method=chosen, settings=defaults, offers=offers(loop.project))
+    return RunForm(request.POST, method=chosen, settings=defaults, offers=offers(loop.project), like=like)
 
 
 def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | None:
@@ -114,6 +122,7 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
             method=form.chosen,
             settings=form.settings(),
             aggregation=form.cleaned_data["aggregation"],
+            like=form.same_rows_as,
             started_by=request.user,
             reason=Said("%(who)s pressed Start", who=str(request.user)),
         )

@@ -13,7 +13,7 @@ from training.engine.checks import SpecError
 from training.models import Loop, Run
 from training.queries.logs import log_tail
 from training.queries.runs import runs_of, stopped_early
-from training.services.defaults import KNOBS
+from training.services.defaults import KNOBS, settings_of
 from training.services.resuming import resume_run
 from training.services.runs import CannotStartError, cancel_run, spec_problems, start_run, stop_run
 
@@ -39,6 +39,11 @@ class Command(BaseCommand):
             dest="changes",
             help=f"again: a setting, as JSON or plain text; often. Names: {', '.join(KNOBS)}.",
         )
+        parser.add_argument(
+            "--today",
+            action="store_true",
+            help="again: train on today's judgments from the policy that is sampled from, not on the run's own rows.",
+        )
         parser.add_argument("--json", action="store_true", dest="as_json", help="list, show: for programs.")
 
     def handle(self, *, project_id: int, action: str, number: int | None, **options: Any) -> None:
@@ -56,7 +61,8 @@ class Command(BaseCommand):
             print(log_tail(found).text)
             return
         if action == "again":
-            found = _again(found, self._actor(project, options["username"]), options["changes"])
+            actor = self._actor(project, options["username"])
+            found = _again(found, actor, options["changes"], today=options["today"])
         elif action != "show":
             _steer(action, found, self._actor(project, options["username"]))
             found.refresh_from_db()
@@ -71,14 +77,15 @@ class Command(BaseCommand):
         return user
 
 
-def _again(model: Run, actor: User, changes: list[str]) -> Run:
-    settings = {knob: model.spec[knob] for knob in KNOBS if knob in model.spec} | dict(map(_setting, changes))
+def _again(model: Run, actor: User, changes: list[str], *, today: bool) -> Run:
+    settings = settings_of(model) | dict(map(_setting, changes))
     try:
         return start_run(
             loop=Loop.objects.select_related("project", "sampler").get(project=model.project),
             method=model.method,
             settings=settings,
             aggregation=model.snapshot.aggregation,
+            like=None if today else model,
             started_by=actor,
             reason=Said("%(who)s pressed Start", who=str(actor)),
         )

@@ -14,7 +14,7 @@ from training.engine.checks import SpecError
 from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
 from training.models import Loop, Run
-from training.services.defaults import KNOBS
+from training.services.defaults import KNOBS, settings_of
 from training.services.runs import CannotStartError, start_run
 from training.states import RUN_ACTIVE
 
@@ -25,6 +25,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--project", type=int, required=True, help="Project number.")
         parser.add_argument("--method", choices=sorted(METHODS), help="Unless given, the loop's.")
+        parser.add_argument(
+            "--like",
+            type=int,
+            metavar="RUN",
+            help="Train on this run's decisions, from the policy it began from, with its settings where neither "
+            "--method nor --set changes them: so that both can be compared.",
+        )
         parser.add_argument("--aggregation", choices=Aggregation.values, default="", help="Unless given, the loop's.")
         parser.add_argument(
             "--set",
@@ -35,17 +42,25 @@ class Command(BaseCommand):
         )
         parser.add_argument("--wait", action="store_true", help="Wait until the run has ended; fail when it failed.")
 
-    def handle(self, *, project: int, method: str | None, aggregation: str, wait: bool, **options: Any) -> None:
+    def handle(
+        self, *, project: int, method: str | None, like: int | None, aggregation: str, wait: bool, **options: Any
+    ) -> None:
         loop = Loop.objects.select_related("project", "sampler").filter(project=project).first()
         if loop is None:
             raise CommandError(f"Project {project} does not exist or has no base model yet.")
         chosen = dict(_knob(text) for text in options["set"])
+        model = None if like is None else loop.project.runs.filter(number=like).first()
+        if like is not None and model is None:
+            raise CommandError(f"Project {project} has no run {like}.")
+        if model is not None and method in (None, model.method):
+            method, chosen = model.method, settings_of(model) | chosen
         try:
             run = start_run(
                 loop=loop,
                 method=method or loop.method,
                 settings=chosen,
                 aggregation=aggregation,
+                like=model,
                 started_by=None,
                 reason=Said("from the command line"),
             )
