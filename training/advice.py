@@ -48,6 +48,7 @@ _STEPS: dict[str, tuple[Said, ...]] = {
         Said("See that the worker's machine shows its GPU (nvidia-smi), or start it where it does."),
         _RESUME,
     ),
+    "no_bfloat16": (Said("Start one like it with the precision “auto”: the worker chooses what its device can do."),),
     "bad_model": (
         Said("Check the base model in the loop's settings: the folder is there, or the hub id and revision are right."),
         Said("A gated hub model wants HF_TOKEN in the worker's environment."),

@@ -1,5 +1,6 @@
 """`python -m training.engine {starter,train,sample,score,trial,merge,push} RUN_DIR`: one process, one job.
 
+`python -m training.engine profile MODEL` says how this machine would train a model, and starts nothing.
 Exit code 0: finished or cancelled; 3: a foreseen failure; each with a `result.json`. Anything else is a crash.
 """
 
@@ -24,6 +25,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.engine", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("run_dir", type=Path, help="folder with spec.json and rows.jsonl (starter: may be new)")
+    if arguments[:1] == ["profile"]:
+        from training.engine.show_profile import main as show_profile
+
+        return show_profile(arguments[1:])
     options = parser.parse_args(arguments)
     from training.engine import ranks
 

@@ -12,6 +12,7 @@ from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import Chat, prepare_tokenizer
 from training.engine.job import Failure, Job
+from training.engine.machine import computes_bf16
 from training.engine.spec import ModelRef
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ class Device:
     bf16: bool  # weights and activations in bfloat16; always False on CPU, where it is slower and less exact
 
 
-def choose_device(wanted: str) -> Device:
-    """The device profile for "auto", "cpu" or "cuda". Raises Failure when CUDA is wanted and absent."""
+def choose_device(wanted: str, precision: str = "auto") -> Device:
+    """The device profile for "auto", "cpu" or "cuda", and one of `spec.PRECISIONS`.
+
+    Raises Failure when CUDA or bfloat16 is wanted and absent.
+    """
     import torch
 
     available = wanted != "cpu" and torch.cuda.is_available()
@@ -43,7 +47,15 @@ def choose_device(wanted: str) -> Device:
         raise Failure(
             "no_device", Said("No CUDA device is visible. Choose the device 'auto' or 'cpu', or start on a GPU.")
         )
-    return Device("cuda", bf16=torch.cuda.is_bf16_supported()) if available else Device("cpu", bf16=False)
+    able = available and computes_bf16(torch.cuda.current_device())
+    if precision == "bfloat16" and not able:
+        raise Failure(
+            "no_bfloat16",
+            Said(
+                "The worker has no GPU that computes in bfloat16 by itself. Choose the precision “auto” or “float32”."
+            ),
+        )
+    return Device("cuda" if available else "cpu", bf16=able and precision != "float32")
 
 
 def load_tokenizer(ref: ModelRef, job: Job) -> Chat:

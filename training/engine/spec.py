@@ -20,6 +20,7 @@ SPEC_FORMAT = 1
 
 REFERENCES = ("base", "previous")
 DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16")
 ADAPTATIONS: dict[str, Said] = {
     "lora": Said("LoRA (2106.09685): a small adapter; the usual choice"),
     "dora": Said("DoRA (2402.09353): LoRA with a magnitude of its own; a little better at low rank, slower"),
@@ -181,6 +182,7 @@ class TrainSpec(Spec):
     min_rows: int = 8  # fewer usable rows than this: refuse
     gradient_checkpointing: bool = True  # less memory, a fifth slower; off for tiny models
     device: str = "auto"  # "auto", "cpu" or "cuda"
+    precision: str = "auto"  # one of PRECISIONS; "auto": bfloat16 on a GPU that computes it by itself, else float32
     resume_from: tuple[str, ...] = ()  # `checkpoints` folders of earlier attempts at the same job
     group_by_length: bool = True  # rows of like length together: less padding, the same number of steps
     look_every: int = 0  # optimizer steps between looks at held-out judgments and guards; 0 = none
@@ -210,8 +212,9 @@ class TrainSpec(Spec):
         checks.text("model", required=True)
         for name in ("revision", "start_adapter", "reference_model", "reference_revision"):
             checks.text(name)
-        checks.choice("reference", REFERENCES)
-        checks.choice("adaptation", tuple(ADAPTATIONS))
+        among = {"reference": REFERENCES, "adaptation": ADAPTATIONS, "lr_scheduler": SCHEDULERS, "device": DEVICES}
+        for name, allowed in (among | {"precision": PRECISIONS}).items():
+            checks.choice(name, tuple(allowed))
         checks.number("beta", 0, 10, above=True)
         checks.number("learning_rate", 0, 0.1, above=True)
         checks.number("epochs", 0, 100, above=True)
@@ -223,7 +226,6 @@ class TrainSpec(Spec):
         checks.number("lora_dropout", 0, 0.9)
         checks.text("target_modules", required=True)
         checks.number("warmup_ratio", 0, 0.5)
-        checks.choice("lr_scheduler", SCHEDULERS)
         checks.number("weight_decay", 0, 1)
         checks.number("max_grad_norm", 0, 1000, above=True)
         checks.number("seed", 0, 2**32 - 1, whole=True)
@@ -231,7 +233,6 @@ class TrainSpec(Spec):
         checks.number("save_total_limit", 1, 100, whole=True)
         checks.number("min_rows", 1, 1_000_000, whole=True)
         checks.flag("gradient_checkpointing")
-        checks.choice("device", DEVICES)
         checks.texts("resume_from")
         checks.flag("group_by_length")
         self._check_looks(checks)
@@ -239,8 +240,8 @@ class TrainSpec(Spec):
         checks.text("tracker_project", required=True)
         checks.text("tracker_run")
         if "trackers" not in checks.problems and not set(self.trackers) <= set(TRACKERS):
-            among = Said("must be among %(allowed)s, not %(value)s", allowed=TRACKERS, value=list(self.trackers))
-            checks.add("trackers", among)
+            unknown = Said("must be among %(allowed)s, not %(value)s", allowed=TRACKERS, value=list(self.trackers))
+            checks.add("trackers", unknown)
         checks.text("reference_cache")
         checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:

@@ -28,6 +28,7 @@ from training.engine.looks import Looks
 from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
+from training.engine.sizes import note_surroundings
 from training.engine.spec import ModelRef, TrainSpec
 from training.engine.trackers import tracked
 from training.engine.watch import METRICS, Watch
@@ -64,9 +65,10 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
     job.events.phase("load", Said("Loading the model and checking the rows"))
     whole, spec = spec, ranks.share(spec)
-    device = choose_device(spec.device)
+    device = choose_device(spec.device, spec.precision)
     ref = ModelRef(spec.model, spec.revision, spec.start_adapter)
     chat = load_tokenizer(ref, job)
+    note_surroundings(job, ref)
     usable = usable_rows(job, chat, spec, rows)
     _quiet_libraries()
     import torch
