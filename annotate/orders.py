@@ -113,6 +113,12 @@ def lowest_tau(orders: Iterable[Mapping[int, int]]) -> float | None:
     return min((tau for tau in taus if tau is not None), default=None)
 
 
+def orders_right(ranks: Mapping[int, int], known: Iterable[Sequence[int]]) -> tuple[int, int]:
+    """Of the known orders (better, worse): how many the ranks have so, and how many there are. A tie has none so."""
+    right = [ranks[better] < ranks[worse] for better, worse in known]
+    return sum(right), len(right)
+
+
 def decide_order(
     responses: Iterable[int],
     votes: Sequence[OrderVote],

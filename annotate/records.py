@@ -185,6 +185,7 @@ class RankingRecord:
     client_id: str
     project: int
     lineup: int
+    purpose: str
     prompt: int
     prompt_sha256: str
     split: str
@@ -222,6 +223,7 @@ class LineupRecord:
 
     id: int
     project: int
+    purpose: str
     prompt: int
     prompt_sha256: str
     split: str

@@ -17,9 +17,12 @@ from annotate.views import (
     quiz,
     review,
     unsettled,
+    verdicts,
 )
 
 app_name = "annotate"
+
+_PAIR, _RANKING = {"kind": "pair"}, {"kind": "ranking"}
 
 project_patterns = [
     path("", projects.project, name="project"),
@@ -67,13 +70,16 @@ project_patterns = [
     path("quality/annotators/<int:user_id>/", quality.annotator, name="annotator"),
     path("review/", review.review, name="review"),
     path("review/prompts/<int:prompt_id>/", review.resolve_reports, name="resolve_reports"),
-    path("comparisons/<int:comparison_id>/", review.comparison, name="comparison"),
-    path("comparisons/<int:comparison_id>/verdict/", review.adjudicate, name="adjudicate"),
-    path("comparisons/<int:comparison_id>/verdict/withdraw/", review.withdraw_verdict, name="withdraw_verdict"),
-    path("comparisons/<int:comparison_id>/gold/", review.make_gold, name="make_gold"),
-    path("lineups/<int:lineup_id>/", unsettled.lineup, name="lineup"),
-    path("lineups/<int:lineup_id>/verdict/", unsettled.adjudicate_lineup, name="adjudicate_lineup"),
-    path("lineups/<int:lineup_id>/verdict/withdraw/", unsettled.withdraw_order_verdict, name="withdraw_order_verdict"),
+    path("comparisons/<int:subject_id>/", verdicts.decided, _PAIR, name="comparison"),
+    path("comparisons/<int:subject_id>/verdict/", verdicts.adjudicate, _PAIR, name="adjudicate"),
+    path("comparisons/<int:subject_id>/verdict/withdraw/", verdicts.withdraw_verdict, _PAIR, name="withdraw_verdict"),
+    path("comparisons/<int:subject_id>/gold/", verdicts.make_gold, _PAIR, name="make_gold"),
+    path("lineups/<int:subject_id>/", verdicts.decided, _RANKING, name="lineup"),
+    path("lineups/<int:subject_id>/verdict/", verdicts.adjudicate, _RANKING, name="adjudicate_lineup"),
+    path(
+        "lineups/<int:subject_id>/verdict/withdraw/", verdicts.withdraw_verdict, _RANKING, name="withdraw_order_verdict"
+    ),
+    path("lineups/<int:subject_id>/gold/", verdicts.make_gold, _RANKING, name="make_gold_lineup"),
     path("review/thumbs/<int:response_id>/close/", unsettled.close_thumb, name="close_thumb"),
     path("review/<slug:kind>/<int:subject_id>/ask-again/", unsettled.ask_again, name="ask_again"),
     path("retractions/", review.retractions, name="retractions"),

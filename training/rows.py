@@ -289,18 +289,22 @@ def _item(record: JudgmentRecord | PairRecord, *row_ids: str, skip_reason: str =
 
 def _nothing_to_learn(record: JudgmentRecord | PairRecord, excluded: Collection[int]) -> str:
     """Why it teaches nothing, whatever was said of it."""
-    if record.purpose in ("duel", "gold", "recheck"):
-        return record.purpose
-    if record.split != "train":
-        return "reserved"
+    if why := _asked_for_something_else(record):
+        return why
     if record.choice == EXCLUDED or (isinstance(record, JudgmentRecord) and record.id in excluded):
         return EXCLUDED
     return "" if record.messages else "no_messages"
 
 
+def _asked_for_something_else(record: JudgmentRecord | PairRecord | RankingRecord | LineupRecord) -> str:
+    if record.purpose in ("duel", "gold", "recheck"):
+        return record.purpose
+    return "" if record.split == "train" else "reserved"
+
+
 def _ranking_skip(ranking: RankingRecord | LineupRecord, excluded: Collection[int]) -> str:
-    if ranking.split != "train":
-        return "reserved"
+    if why := _asked_for_something_else(ranking):
+        return why
     if isinstance(ranking, LineupRecord):
         if not ranking.pairs:
             return ranking.decision.label

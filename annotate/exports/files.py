@@ -83,6 +83,7 @@ SCHEMAS: dict[What, pa.Schema] = {
         [
             *_DECISION_START,
             ("lineup", pa.int64()),
+            ("purpose", pa.string()),
             ("answers", pa.list_(pa.struct([("rank", pa.int64()), *_answer_fields("")]))),
             ("value", pa.string()),
             *_DECISION_END,

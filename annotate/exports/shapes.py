@@ -79,13 +79,13 @@ def dpo_rows(
     RL's for HelpSteer3) would make them chosen = rejected. Source of the shape:
     https://huggingface.co/docs/trl/dataset_formats
     """
+    if record.purpose != "collect":
+        return "purpose"
     if isinstance(record, RankingRecord):
         nothing = "skip" if record.value == "skip" else "tie"
         return _pairs(record, ranking_pairs) if record.pairs else nothing
     if isinstance(record, LineupRecord):
         return _pairs(record, ranking_pairs) if record.pairs else record.decision.label
-    if record.purpose != "collect":
-        return "purpose"
     if record.choice == EXCLUDED or not record.pairs:
         return record.choice
     return _pairs(record)

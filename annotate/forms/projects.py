@@ -149,10 +149,14 @@ class SettingsForm(ProjectForm):
                 "is preferred to the original."
             ),
             "acknowledge_guideline": _("Once for each version, before they go on."),
-            "gold_percent": _("Comparisons whose right answer a reviewer has set."),
-            "recheck_percent": _("Comparisons that the same person judged before, with the sides swapped."),
+            "gold_percent": _("Comparisons whose right answer, or sets of answers whose order, a reviewer has marked."),
+            "recheck_percent": _(
+                "What the same person judged or ranked before, with the sides swapped or the places shuffled."
+            ),
             "recheck_after_hours": _("So that people do not just remember."),
-            "pause_below_gold_percent": _("Empty: nobody is paused for it."),
+            "pause_below_gold_percent": _(
+                "Of rankings it is the share of known orders. Empty: nobody is paused for it."
+            ),
             "pause_above_fast_percent": _("Empty: nobody is paused for it."),
             "fast_seconds": _("Active time on the page, as the browser measures it."),
             "quiz_questions": _("0: there is no quiz. Whoever judges already is asked to pass it too."),

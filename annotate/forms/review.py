@@ -6,50 +6,7 @@ from django import forms
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Project, PromptReport, User, Verdict
-
-
-class VerdictForm(forms.Form):
-    verdict = forms.ChoiceField(
-        label=_("Verdict"),
-        choices=Verdict.choices,
-        widget=forms.RadioSelect,
-        error_messages={"required": _("Choose a verdict.")},
-    )
-    note = forms.CharField(
-        label=_("Note"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_("Kept with the verdict, for the next reviewer."),
-    )  # fmt: skip
-
-
-class OrderVerdictForm(forms.Form):
-    """A rank for each response of a lineup, equal ones are ties; or that the lineup is excluded."""
-
-    exclude = forms.BooleanField(label=_("Exclude from training instead"), required=False)
-    note = forms.CharField(
-        label=_("Note"), required=False, max_length=1000, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_("Kept with the verdict, for the next reviewer."),
-    )  # fmt: skip
-
-    def __init__(self, *args: Any, size: int, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.names = [f"rank_{number}" for number in range(1, size + 1)]
-        choices = [("", "–"), *((str(rank), str(rank)) for rank in range(1, size + 1))]
-        for number, name in enumerate(self.names, start=1):
-            label = _("Rank of response %(number)s") % {"number": number}
-            self.fields[name] = forms.ChoiceField(label=label, choices=choices, required=False)
-
-    def ranks_wanted(self) -> list[forms.BoundField]:
-        """The fields of the ranks, in order of the responses."""
-        return [self[name] for name in self.names]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
-        given = [cleaned.get(name) for name in self.names]
-        if not cleaned.get("exclude") and not all(given):
-            raise forms.ValidationError(_("Give every response a rank, or exclude them."))
-        cleaned["ranks"] = [] if cleaned.get("exclude") else [int(rank) for rank in given if rank]
-        return cleaned
+from annotate.models import Project, PromptReport, User
 
 
 class ResolutionForm(forms.Form):

@@ -91,18 +91,26 @@ class RankingPairs(models.TextChoices):
     ALL = "all", _("Every two: up to fifteen rows")
 
 
-class Adjudication(models.Model):
-    """A reviewer's decision on a comparison that people disagree on. A new one supersedes the old."""
+class ReviewerDecision(models.Model):
+    """What the verdicts on comparisons and on lineups share. A new one supersedes the old."""
 
-    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="adjudications")
     reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    verdict = models.CharField(max_length=10, choices=Verdict)
     note = models.CharField(max_length=1000, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     superseded_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        abstract = True
         ordering: ClassVar = ["-id"]
+
+
+class Adjudication(ReviewerDecision):
+    """A reviewer's decision on a comparison that people disagree on."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="verdicts")
+    verdict = models.CharField(max_length=10, choices=Verdict)
+
+    class Meta(ReviewerDecision.Meta):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["comparison"], condition=Q(superseded_at__isnull=True), name="adjudication_current_once"
@@ -113,19 +121,14 @@ class Adjudication(models.Model):
         return f"{self.verdict} on comparison {self.comparison_id}"
 
 
-class OrderVerdict(models.Model):
-    """A reviewer's order of a lineup, or that it is excluded. A new one supersedes the old."""
+class OrderVerdict(ReviewerDecision):
+    """A reviewer's order of a lineup, or that it is excluded."""
 
     lineup = models.ForeignKey("annotate.Lineup", on_delete=models.PROTECT, related_name="verdicts")
-    reviewer = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     # The rank of each response in order of id, 1 the best, equal ranks are ties; [] excludes the lineup from training.
     ranks = models.JSONField(default=list, blank=True)
-    note = models.CharField(max_length=1000, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    superseded_at = models.DateTimeField(null=True, blank=True)
 
-    class Meta:
-        ordering: ClassVar = ["-id"]
+    class Meta(ReviewerDecision.Meta):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["lineup"], condition=Q(superseded_at__isnull=True), name="order_verdict_current_once"

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models.content import Prompt, Response
+from annotate.models.content import Comparison, Prompt, Response
 from annotate.models.people import Project, User
 from annotate.models.work import Decision, Slot
 
@@ -21,13 +21,41 @@ class Lineup(models.Model):
     responses: "models.ManyToManyField[Response, LineupAnswer]" = models.ManyToManyField(
         Response, through="LineupAnswer", related_name="+"
     )
+    # A comparison's purposes but the duel: two policies meet in pairs.
+    purpose = models.CharField(
+        max_length=10, choices=Comparison.Purpose, default=Comparison.Purpose.COLLECT, editable=False
+    )
     # A copy of prompt.split, as comparisons have one.
     split = models.CharField(max_length=10, choices=Prompt.Split)
+    # Checks only: the lineup whose responses these are.
+    same_as = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="checks")
+    # Gold only: the orders that are known to be right, as [[better, worse], ...] of responses; perhaps not of all.
+    expected = models.JSONField(default=list, blank=True)
+    # Gold only: why that is right, in Markdown, shown after a quiz.
+    explanation = models.TextField(max_length=2000, blank=True)
+    # Recheck only: the ranking that is asked again.
+    original = models.ForeignKey(
+        "annotate.Ranking", on_delete=models.PROTECT, null=True, blank=True, related_name="rechecks"
+    )
     round = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(purpose="collect", same_as__isnull=True)
+                | Q(purpose__in=["gold", "recheck"], same_as__isnull=False),
+                name="lineup_check_of_something",
+            ),
+            models.CheckConstraint(
+                condition=Q(purpose="recheck", original__isnull=False)
+                | (~Q(purpose="recheck") & Q(original__isnull=True)),
+                name="lineup_recheck_of_something",
+            ),
+            models.UniqueConstraint(fields=["same_as"], condition=Q(purpose="gold"), name="lineup_gold_once"),
+            models.UniqueConstraint(fields=["original"], name="lineup_rechecked_once"),
+        ]
         indexes: ClassVar = [models.Index(fields=["project", "round"], name="lineup_by_round")]
 
     def __str__(self) -> str:

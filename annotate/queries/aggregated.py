@@ -87,8 +87,8 @@ def excluded_judgments(project: Project) -> set[int]:
     """Judgments on comparisons that a reviewer excluded from training: no rule takes them."""
     excluded = Judgment.objects.filter(
         project=project,
-        comparison__adjudications__verdict=Verdict.EXCLUDE,
-        comparison__adjudications__superseded_at__isnull=True,
+        comparison__verdicts__verdict=Verdict.EXCLUDE,
+        comparison__verdicts__superseded_at__isnull=True,
     )
     return set(excluded.values_list("pk", flat=True))
 
@@ -245,6 +245,7 @@ def _lineup_record(lineup: Lineup, decision: OrderDecision) -> LineupRecord:
     return LineupRecord(
         id=lineup.pk,
         project=lineup.project_id,
+        purpose=lineup.purpose,
         prompt=prompt.pk,
         prompt_sha256=prompt.sha256,
         split=lineup.split,

@@ -12,6 +12,7 @@ from annotate.assign import strict_pairs
 from annotate.models import (
     Comparison,
     Judgment,
+    Lineup,
     LineupAnswer,
     Membership,
     Project,
@@ -90,6 +91,14 @@ def _a_lineup_is_about_one_prompt() -> Iterator[str]:
         yield f"lineup {pk}: its responses or its split are not its prompt's"
 
 
+def _a_gold_lineup_knows_orders_of_its_own() -> Iterator[str]:
+    for lineup in Lineup.objects.filter(purpose=Comparison.Purpose.GOLD).prefetch_related("answers"):
+        there = {answer.response_id for answer in lineup.answers.all()}
+        known = [(better, worse) for better, worse in lineup.expected if better != worse]
+        if not known or len(known) < len(lineup.expected) or not there.issuperset(pk for pair in known for pk in pair):
+            yield f"lineup {lineup.pk}: the orders that are known of it are not of its responses"
+
+
 def _one_decision_of_a_slot_stands() -> Iterator[str]:
     for model in (Judgment, Rating, Ranking):
         stands = model._default_manager.filter(superseded_at__isnull=True, slot__isnull=False)
@@ -153,6 +162,7 @@ RULES: list[Callable[[], Iterator[str]]] = [
     _a_comparison_is_about_one_prompt,
     _a_ranking_orders_what_was_shown,
     _a_lineup_is_about_one_prompt,
+    _a_gold_lineup_knows_orders_of_its_own,
     _a_slot_replaces_one_about_the_same,
     _an_import_adds_up,
     _a_project_has_an_owner,

@@ -253,16 +253,21 @@ class AnnotatorQuality:
         return choice in _SIDES and unlikely_run(length, self.judgments)
 
 
+def gold_answers(judgments: QuerySet[Judgment], *, most: int | None = None) -> list[tuple[int, tuple[int, int]]]:
+    """Of the gold questions among these judgments: who answered, and (right, known) of each; skips apart."""
+    asked = judgments.filter(comparison__purpose=Comparison.Purpose.GOLD).exclude(choice=Choice.SKIP)
+    columns = asked.values_list("annotator_id", "choice", "swapped", "comparison__expected")[:most]
+    return [(who, (int(label_of(said, swapped=swapped) == expected), 1)) for who, said, swapped, expected in columns]
+
+
 def gold_outcomes(project: Project, *, annotator: User | None = None) -> dict[int, tuple[int, int]]:
     """By annotator: gold questions answered right, and answered at all (skips apart)."""
-    judged = counting(project).filter(comparison__purpose=Comparison.Purpose.GOLD).exclude(choice=Choice.SKIP)
+    judged = counting(project)
     if annotator is not None:
         judged = judged.filter(annotator=annotator)
     found: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for who, choice, swapped, expected in judged.values_list(
-        "annotator_id", "choice", "swapped", "comparison__expected"
-    ):
-        found[who][0] += label_of(choice, swapped=swapped) == expected
+    for who, (right, _known) in gold_answers(judged):
+        found[who][0] += right
         found[who][1] += 1
     return {who: (right, asked) for who, (right, asked) in found.items()}
 

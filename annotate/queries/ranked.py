@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from annotate.models import Project, Ranked, Ranking, User
-from annotate.orders import label_between
+from annotate.models import Comparison, Project, Ranked, Ranking, User
+from annotate.orders import label_between, orders_right
 from annotate.stats.agreement import Alpha, Label, alpha, clustered_share
-from annotate.stats.intervals import Share, wilson
+from annotate.stats.intervals import Share, cautious_share, wilson
 
 # Agreement over this many lineups is known to a percent; more would only cost.
 _MOST_LINEUPS = 4_000
@@ -29,6 +29,7 @@ class Order(NamedTuple):
 
     annotator: int
     lineup: int
+    purpose: str
     round: int | None
     ranks: dict[int, int]
     active_ms: int | None
@@ -45,11 +46,11 @@ def orders(project: Project, *, annotator: User | None = None) -> list[Order]:
     if annotator is not None:
         rankings = rankings.filter(annotator=annotator)
     columns = rankings.order_by("id").values_list(
-        "annotator_id", "lineup_id", "lineup__round", "value", "shown", "ranks", "active_ms"
+        "annotator_id", "lineup_id", "lineup__purpose", "lineup__round", "shown", "ranks", "active_ms"
     )
     return [
-        Order(who, lineup, number, dict(zip(shown, ranks, strict=True)) if value == Ranked.RANKED else {}, active)
-        for who, lineup, number, value, shown, ranks, active in columns.iterator(chunk_size=2000)
+        Order(who, lineup, purpose, number, dict(zip(shown, ranks, strict=False)), active)
+        for who, lineup, purpose, number, shown, ranks, active in columns.iterator(chunk_size=2000)
     ]
 
 
@@ -79,10 +80,10 @@ class RankerPair:
 
 
 def shared(entries: Iterable[Order]) -> dict[int, list[Order]]:
-    """By lineup, newest last: the orders of those that at least two people ranked. Skips say nothing."""
+    """By lineup, newest last: the orders of those that at least two people ranked. Skips and checks say nothing."""
     by_lineup: dict[int, list[Order]] = defaultdict(list)
     for entry in entries:
-        if entry.ranks:
+        if entry.ranks and entry.purpose == Comparison.Purpose.COLLECT:
             by_lineup[entry.lineup].append(entry)
     several = sorted(lineup for lineup, said in by_lineup.items() if len(said) >= 2)
     return {lineup: by_lineup[lineup] for lineup in several[-_MOST_LINEUPS:]}
@@ -141,16 +142,27 @@ class RankerQuality:
     """One person's rankings. Each share's ``n`` says on how much it rests.
 
     ``first_shown``: how often the answer shown first is put above the one shown last, ties apart. The order is random,
-    so it should hold one half. ``same``: of two answers, how often somebody else said the same of them.
+    so it should hold one half. ``same``: of two answers, how often somebody else said the same of them. ``gold``: how
+    many of the orders that are known were given so.
     """
 
     annotator: int
     rankings: int
     same: Share
+    gold: Share
     first_shown: Share
     fast: Share
     skips: Share
     median_seconds: float | None
+
+
+def gold_answers(rankings: QuerySet[Ranking], *, most: int | None = None) -> list[tuple[int, tuple[int, int]]]:
+    """Of the gold questions among these rankings: who answered, and (right, known) orders of each; skips apart."""
+    asked = rankings.filter(lineup__purpose=Comparison.Purpose.GOLD, value=Ranked.RANKED)
+    columns = asked.values_list("annotator_id", "shown", "ranks", "lineup__expected")[:most]
+    return [
+        (who, orders_right(dict(zip(shown, ranks, strict=True)), expected)) for who, shown, ranks, expected in columns
+    ]
 
 
 def annotators(project: Project, entries: Sequence[Order]) -> list[RankerQuality]:
@@ -161,13 +173,18 @@ def annotators(project: Project, entries: Sequence[Order]) -> list[RankerQuality
     same: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for said in shared(entries).values():
         for entry in said:
-            counts = [_same([entry, other]) for other in said if other is not entry]
-            same[entry.annotator].append((sum(hits for hits, _ in counts), sum(n for _, n in counts)))
-    found = [_quality(who, mine, same[who], fast=project.fast_seconds) for who, mine in by_person.items()]
+            pairs = [_same([entry, other]) for other in said if other is not entry]
+            same[entry.annotator].append((sum(hits for hits, _ in pairs), sum(n for _, n in pairs)))
+    gold: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for who, counts in gold_answers(counting(project)):
+        gold[who].append(counts)
+    found = [_quality(who, mine, same[who], gold[who], fast=project.fast_seconds) for who, mine in by_person.items()]
     return sorted(found, key=lambda entry: (-entry.rankings, entry.annotator))
 
 
-def _quality(annotator: int, mine: Sequence[Order], same: list[tuple[int, int]], *, fast: float) -> RankerQuality:
+def _quality(
+    annotator: int, mine: Sequence[Order], same: list[tuple[int, int]], gold: list[tuple[int, int]], *, fast: float
+) -> RankerQuality:
     ranked = [entry for entry in mine if entry.ranks]
     ends = [
         (ranks[0], ranks[-1]) for ranks in (list(entry.ranks.values()) for entry in ranked) if ranks[0] != ranks[-1]
@@ -177,6 +194,7 @@ def _quality(annotator: int, mine: Sequence[Order], same: list[tuple[int, int]],
         annotator=annotator,
         rankings=len(mine),
         same=clustered_share(same, resamples=_RESAMPLES),
+        gold=cautious_share(gold),
         first_shown=wilson(sum(first < last for first, last in ends), len(ends)),
         fast=wilson(sum(ms < 1000 * fast for ms in timed), len(timed)),
         skips=wilson(len(mine) - len(ranked), len(mine)),

@@ -208,6 +208,7 @@ def _ranking_record(ranking: Ranking) -> RankingRecord:
         client_id=str(ranking.client_id),
         project=ranking.project_id,
         lineup=lineup.pk,
+        purpose=lineup.purpose,
         prompt=lineup.prompt_id,
         prompt_sha256=lineup.prompt.sha256,
         split=lineup.split,

@@ -100,7 +100,7 @@ def dispute_of(comparison: Comparison) -> Dispute:
         )
         for judgment in judgments
     ]
-    verdict = comparison.adjudications.filter(superseded_at__isnull=True).select_related("reviewer").first()
+    verdict = comparison.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
     gold = Comparison.objects.filter(
         project=comparison.project_id,
         purpose=Comparison.Purpose.GOLD,

@@ -9,6 +9,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from annotate.models import (
     Closure,
+    Comparison,
     Lineup,
     OrderVerdict,
     Project,
@@ -54,6 +55,8 @@ class LineupDispute:
     # Kendall's tau-b; None where no two orders can be compared.
     lowest_tau: float | None
     verdict: OrderVerdict | None
+    # What is known of it as a gold question, by the numbers of the places: (1, 3) says that 1 is above 3.
+    known: list[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def disputed_lineups(project: Project) -> list[int]:
     """
     settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
     several = (
-        Lineup.objects.filter(~Exists(settled), project=project)
+        Lineup.objects.filter(~Exists(settled), project=project, purpose=Comparison.Purpose.COLLECT)
         .annotate(
             said=Count(
                 "rankings",
@@ -97,7 +100,12 @@ def skipped_lineups(project: Project) -> QuerySet[Lineup]:
     """Lineups that were skipped, that nobody else is asked about, and that have no verdict; as ``passed_over``."""
     skips = Ranking.objects.filter(project=project, value="skip", **_STANDING)
     settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
-    waiting = Lineup.objects.filter(~Exists(settled), project=project, pk__in=_unanswered(skips).values("lineup"))
+    waiting = Lineup.objects.filter(
+        ~Exists(settled),
+        project=project,
+        purpose=Comparison.Purpose.COLLECT,
+        pk__in=_unanswered(skips).values("lineup"),
+    )
     return waiting.filter(~Exists(_reported())).order_by("id")
 
 
@@ -137,7 +145,10 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
     verdict = lineup.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
     places = [Place(number, response) for number, response in enumerate(responses, start=1)]
     lowest = lowest_tau(dict(enumerate(order.ranks)) for order in orders if order.ranks)
-    return LineupDispute(lineup, places, orders, lowest, verdict)
+    number_of = {place.response.pk: place.number for place in places}
+    gold = Lineup.objects.filter(same_as=lineup.same_as_id or lineup.pk, purpose=Comparison.Purpose.GOLD).first()
+    known = [(number_of[better], number_of[worse]) for better, worse in (gold.expected if gold else [])]
+    return LineupDispute(lineup, places, orders, lowest, verdict, known)
 
 
 def skips_of(response: Response) -> SkippedThumb:

@@ -32,8 +32,10 @@ from annotate.services.audit import record_deed
 # Beyond it the numbers mean nothing more, and a column of two bytes holds them.
 HIGHEST_PRIORITY = 1000
 
-_ORDINARY = Q(kind__in=[Slot.Kind.THUMB, Slot.Kind.RANKING]) | Q(
-    comparison__purpose__in=[Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL]
+_ORDINARY = (
+    Q(kind=Slot.Kind.THUMB)
+    | Q(comparison__purpose__in=[Comparison.Purpose.COLLECT, Comparison.Purpose.DUEL])
+    | Q(lineup__purpose=Comparison.Purpose.COLLECT)
 )
 
 

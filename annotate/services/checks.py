@@ -1,30 +1,52 @@
 """What measures annotators without telling them: gold questions and rechecks, slipped unmarked into the ordinary queue.
 
-A gold question is a comparison whose answer a lead knows. A recheck is a comparison that the same annotator judged some
-time ago, with the sides swapped: how often they agree with themselves is the ceiling for any model trained on them.
-Both become a slot that only this annotator may take, made at the moment when they ask for the next one.
+A gold question is a comparison whose answer a lead knows, or a lineup of which they know some orders. A recheck is what
+the same annotator judged or ranked some time ago, with the sides swapped or the places shuffled: how often they agree
+with themselves is the ceiling for any model trained on them. Both become a slot that only this annotator may take, made
+at the moment when they ask for the next one.
 """
 
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import permutations
+from typing import Any, TypeVar, cast
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
-from annotate.models import Choice, Comparison, Judgment, Project, QuizAnswer, Slot, User, Verdict
+from annotate.models import (
+    Comparison,
+    Judgment,
+    Lineup,
+    LineupAnswer,
+    Project,
+    QuizAnswer,
+    Ranking,
+    Slot,
+    User,
+    Verdict,
+)
+from annotate.queries.judging import SUBJECTS
 from annotate.services.audit import record_deed
 from annotate.services.content import clean_text
+from annotate.services.verdicts import named
 
 # A recheck is drawn from so many of the annotator's oldest judgments that are due.
 _DUE = 50
 
 
+_S = TypeVar("_S", Comparison, Lineup)
+
+# Kinds of slots that have checks.
+CHECKED = (Slot.Kind.PAIR, Slot.Kind.RANKING)
+
+
 class NotGoldError(ValueError):
-    """The comparison cannot become a gold question; the message says why."""
+    """It cannot become a gold question; the message says why."""
 
 
-@transaction.atomic
 def make_gold(*, comparison: Comparison, expected: str, actor: User, explanation: str = "") -> Comparison:
     """A gold question on the comparison's two responses, whose right answer is ``expected``. Raises ``NotGoldError``.
 
@@ -32,91 +54,114 @@ def make_gold(*, comparison: Comparison, expected: str, actor: User, explanation
     """
     if expected not in (Verdict.FIRST, Verdict.SECOND, Verdict.TIE, Verdict.BOTH_BAD):
         raise NotGoldError(_("The known answer must be one of the two responses, a tie, or both bad."))
-    if Comparison.objects.filter(
-        project=comparison.project_id, purpose=Comparison.Purpose.GOLD, first=comparison.first, second=comparison.second
-    ).exists():
+    same = {"first": comparison.first_id, "second": comparison.second_id}
+    if Comparison.objects.filter(project=comparison.project_id, purpose=Comparison.Purpose.GOLD, **same).exists():
         raise NotGoldError(_("This pair is a gold question already."))
-    gold = Comparison.objects.create(
-        project_id=comparison.project_id,
-        prompt_id=comparison.prompt_id,
-        first_id=comparison.first_id,
-        second_id=comparison.second_id,
-        purpose=Comparison.Purpose.GOLD,
-        split=comparison.split,
-        expected=expected,
-        explanation=clean_text(explanation)[:2000],
-        round=comparison.round,
-    )
-    record_deed(project=comparison.project, actor=actor, verb="gold.made", subject=f"comparison {comparison.pk}",
-                gold=gold.pk, expected=expected)  # fmt: skip
+    return _keep_gold(comparison, expected=expected, explanation=explanation, actor=actor)
+
+
+def make_gold_lineup(*, lineup: Lineup, ranks: Sequence[int | None], actor: User, explanation: str = "") -> Lineup:
+    """A gold question on the lineup's responses; all else as ``make_gold``.
+
+    ``ranks`` has one for each response in order of id, 1 the best, None where nothing is known of it. Known are the
+    orders of each two different ranks: of equal ones nothing is. Raises ``ValueError`` when they are not as many.
+    """
+    lineup = lineup.same_as or lineup
+    responses = sorted(lineup.responses.values_list("pk", flat=True))
+    given = {pk: rank for pk, rank in zip(responses, ranks, strict=True) if rank is not None}
+    known = [[better, worse] for better, worse in permutations(given, 2) if given[better] < given[worse]]
+    if not known:
+        raise NotGoldError(_("Say of two responses at least which one must be above the other."))
+    if lineup.checks.filter(purpose=Comparison.Purpose.GOLD).exists():
+        raise NotGoldError(_("These answers are a gold question already."))
+    return _keep_gold(lineup, expected=known, explanation=explanation, actor=actor)
+
+
+@transaction.atomic
+def _keep_gold(subject: _S, *, expected: Any, explanation: str, actor: User) -> _S:
+    gold = _asked_for(subject, Comparison.Purpose.GOLD, expected=expected, explanation=clean_text(explanation)[:2000])
+    record_deed(project=subject.project, actor=actor, verb="gold.made", subject=named(subject), gold=gold.pk,
+                expected=expected)  # fmt: skip
     return gold
 
 
-def slip_in_check(*, project: Project, annotator: User, now: datetime, rng: random.Random) -> bool:
+def _asked_for(subject: _S, purpose: str, **fields: Any) -> _S:
+    """The same responses as a comparison or a lineup of their own, with another purpose."""
+    same = {name: getattr(subject, name) for name in ("project_id", "prompt_id", "split", "round")}
+    if isinstance(subject, Comparison):
+        sides = {"first_id": subject.first_id, "second_id": subject.second_id}
+        return Comparison.objects.create(purpose=purpose, **same, **sides, **fields)
+    made = Lineup.objects.create(purpose=purpose, same_as=subject, **same, **fields)
+    responses = subject.answers.order_by("response").values_list("response", flat=True)
+    LineupAnswer.objects.bulk_create(LineupAnswer(lineup=made, response_id=pk) for pk in responses)
+    return made
+
+
+def slip_in_check(
+    *, project: Project, annotator: User, kind: str = Slot.Kind.PAIR, now: datetime, rng: random.Random
+) -> bool:
     """Perhaps makes the annotator's next slot a gold question or a recheck, at the project's shares. Was one made?"""
     draw = rng.random() * 100
     if draw < project.gold_percent:
-        question = unasked_gold(project, annotator).order_by("?").first()
+        question = unasked_gold(project, annotator, kind).order_by("?").first()
         if question is not None:
-            _ask(question, annotator)
+            _ask(question, annotator, kind)
             return True
     elif draw < project.gold_percent + project.recheck_percent:
-        due = list(due_rechecks(project, annotator, now=now)[:_DUE])
+        due = list(due_rechecks(project, annotator, kind, now=now)[:_DUE])
         if due:
-            return _recheck(rng.choice(due), annotator)
+            return _recheck(cast("Judgment | Ranking", rng.choice(due)), annotator, kind)
     return False
 
 
-def unasked_gold(project: Project, annotator: User) -> QuerySet[Comparison]:
-    """Gold questions that this annotator was never asked, also not in a quiz, and whose pair they did not judge."""
-    asked = Slot.objects.filter(comparison=OuterRef("pk"), annotator=annotator)
-    known = Judgment.objects.filter(
+def unasked_gold(
+    project: Project, annotator: User, kind: str = Slot.Kind.PAIR
+) -> "QuerySet[Comparison] | QuerySet[Lineup]":
+    """Gold questions of the kind that this annotator was never asked, also not in a quiz, and did not decide before."""
+    met = Q(annotator=annotator) | Q(only_for=annotator)
+    asked = Slot.objects.filter(met, **{SUBJECTS[kind]: OuterRef("pk")})
+    golds = {"project": project, "purpose": Comparison.Purpose.GOLD}
+    if kind == Slot.Kind.RANKING:
+        ranked = Ranking.objects.filter(annotator=annotator, lineup=OuterRef("same_as"))
+        return Lineup.objects.filter(~Exists(asked), ~Exists(ranked), **golds)
+    judged = Judgment.objects.filter(
         annotator=annotator, comparison__first=OuterRef("first"), comparison__second=OuterRef("second")
     )
-    questions = Comparison.objects.filter(project=project, purpose=Comparison.Purpose.GOLD)
-    waiting = Slot.objects.filter(comparison=OuterRef("pk"), only_for=annotator)
     in_quiz = QuizAnswer.objects.filter(comparison=OuterRef("pk"), attempt__user=annotator)
-    return questions.filter(~Exists(asked), ~Exists(known), ~Exists(waiting), ~Exists(in_quiz))
+    return Comparison.objects.filter(~Exists(asked), ~Exists(judged), ~Exists(in_quiz), **golds)
 
 
-def due_rechecks(project: Project, annotator: User, *, now: datetime) -> QuerySet[Judgment]:
-    """The annotator's ordinary judgments, oldest first, that are old enough and not rechecked yet; no skips."""
-    return (
-        Judgment.objects.filter(
-            project=project,
-            annotator=annotator,
-            comparison__purpose=Comparison.Purpose.COLLECT,
-            superseded_at__isnull=True,
-            retracted_at__isnull=True,
-            created_at__lte=now - timedelta(hours=project.recheck_after_hours),
-            rechecks__isnull=True,
-        )
-        .exclude(choice=Choice.SKIP)
-        .select_related("comparison")
-        .order_by("id")
-    )
+def due_rechecks(
+    project: Project, annotator: User, kind: str = Slot.Kind.PAIR, *, now: datetime
+) -> "QuerySet[Judgment] | QuerySet[Ranking]":
+    """The annotator's ordinary decisions of the kind, oldest first, old enough and not rechecked yet; no skips."""
+    subject = SUBJECTS[kind]
+    due = {
+        "project": project,
+        "annotator": annotator,
+        f"{subject}__purpose": Comparison.Purpose.COLLECT,
+        "skip_reason": "",
+        "superseded_at__isnull": True,
+        "retracted_at__isnull": True,
+        "created_at__lte": now - timedelta(hours=project.recheck_after_hours),
+        "rechecks__isnull": True,
+    }
+    if kind == Slot.Kind.RANKING:
+        return Ranking.objects.filter(**due).select_related(subject).order_by("id")
+    return Judgment.objects.filter(**due).select_related(subject).order_by("id")
 
 
-def _ask(question: Comparison, annotator: User) -> None:
-    Slot.objects.create(project_id=question.project_id, kind=Slot.Kind.PAIR, comparison=question, only_for=annotator)
+def _ask(question: Comparison | Lineup, annotator: User, kind: str) -> None:
+    about = {SUBJECTS[kind]: question}
+    Slot.objects.create(project_id=question.project_id, kind=kind, only_for=annotator, **about)
 
 
-def _recheck(judgment: Judgment, annotator: User) -> bool:
-    original = judgment.comparison
+def _recheck(decision: Judgment | Ranking, annotator: User, kind: str) -> bool:
     try:
         with transaction.atomic():
-            again = Comparison.objects.create(
-                project_id=original.project_id,
-                prompt_id=original.prompt_id,
-                first_id=original.first_id,
-                second_id=original.second_id,
-                purpose=Comparison.Purpose.RECHECK,
-                split=original.split,
-                round=original.round,
-                original=judgment,
-            )
-            _ask(again, annotator)
+            again = _asked_for(getattr(decision, SUBJECTS[kind]), Comparison.Purpose.RECHECK, original=decision)
+            _ask(again, annotator, kind)
     except IntegrityError:
-        # Another tab of the same person asked at the same moment; one recheck of a judgment is enough.
+        # Another tab of the same person asked at the same moment; one recheck of a decision is enough.
         return False
     return True

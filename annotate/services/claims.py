@@ -19,7 +19,7 @@ from annotate import assign
 from annotate.models import Comparison, Project, Prompt, Response, Slot, User
 from annotate.queries.columns import loaded, this_connection
 from annotate.queries.judging import SUBJECTS
-from annotate.services.checks import slip_in_check
+from annotate.services.checks import CHECKED, slip_in_check
 
 # When somebody's other tab took the same comparison at the same moment, look again so often.
 LOOKS = 5
@@ -99,10 +99,10 @@ def take_next(*, project: Project, annotator: User, kind: str, now: datetime, rn
     """
     taken = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
     # Only beside ordinary work: a check that came into an empty queue would be known for one.
-    if taken is None or kind != Slot.Kind.PAIR or (taken.only_for_id or taken.only_for_group_id) is not None:
+    if taken is None or kind not in CHECKED or (taken.only_for_id or taken.only_for_group_id) is not None:
         return taken
     checks = project.gold_percent or project.recheck_percent
-    if not checks or not slip_in_check(project=project, annotator=annotator, now=now, rng=rng):
+    if not checks or not slip_in_check(project=project, annotator=annotator, kind=kind, now=now, rng=rng):
         return taken
     check = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
     if check is None:
@@ -177,7 +177,7 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
         return None
     pk, only_for_id, only_for_group_id, comparison_id, swapped, *content = row
     if kind != Slot.Kind.PAIR:
-        return with_content(pk)
+        return _shown_otherwise(with_content(pk), rng)
     slot = loaded(
         Slot,
         id=pk,
@@ -194,6 +194,16 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
         submit_id=submit_id,
     )
     slot.comparison = _pair(comparison_id, content if _at_once(kind) else None)
+    return slot
+
+
+def _shown_otherwise(slot: Slot, rng: random.Random) -> Slot:
+    """A recheck of a ranking shows the answers in another order than the first time; everything else stays."""
+    earlier = slot.lineup.original if slot.lineup is not None else None
+    if earlier is not None:
+        while assign.shown_order(earlier.shown, slot.order_seed) == earlier.shown:
+            slot.order_seed = assign.draw_order(rng)
+        Slot.objects.filter(pk=slot.pk, submit_id=slot.submit_id).update(order_seed=slot.order_seed)
     return slot
 
 
@@ -227,7 +237,12 @@ def _keep(slot: Slot, *, project: Project, now: datetime) -> bool:
 def with_content(pk: int) -> Slot:
     """The slot with everything at hand that its page shows."""
     return Slot.objects.select_related(
-        "comparison__prompt", "comparison__first", "comparison__second", "response__prompt"
+        "comparison__prompt",
+        "comparison__first",
+        "comparison__second",
+        "response__prompt",
+        "lineup__prompt",
+        "lineup__original",
     ).get(pk=pk)
 
 

@@ -1,16 +1,19 @@
 """How much somebody may still judge, and when the project's own limits pause them."""
 
 from datetime import datetime
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import QuerySet
 
-from annotate.models import Choice, Comparison, Judgment, Membership, Project, Ranking, Rating, User
+from annotate.models import Judgment, Membership, Project, Ranking, Rating, User
+from annotate.queries import quality, ranked
 from annotate.queries.projects import midnight
-from annotate.queries.quality import label_of
 from annotate.said import Said
 from annotate.services.audit import record_deed
-from annotate.stats.intervals import Share, wilson
+from annotate.stats.intervals import Share, cautious_share, wilson
+
+_D = TypeVar("_D", Judgment, Ranking)
 
 # Limits look at so many of somebody's newest answers: who was careful for a year and now clicks through is noticed
 # within a day, and the queries stay as cheap as on their first day.
@@ -39,10 +42,10 @@ def quota_left(membership: Membership, now: datetime) -> int | None:
 def apply_limits(*, project: Project, annotator: User, now: datetime) -> Membership | None:
     """Pauses the annotator when what they judged is beyond a limit of the project; call it after a judgment.
 
-    Returns the membership as paused, or None when nothing changed. It takes ``project.pause_after`` gold questions
-    (timed judgments for the other limit) since they were last resumed, and a 95% Wilson interval that lies wholly on
-    the wrong side: nobody is paused for bad luck with a few. Without limits it asks the database nothing, with both it
-    asks three times.
+    Judged means what the project asks now: rankings, or pairs. Returns the membership as paused, or None when nothing
+    changed. It takes ``project.pause_after`` gold questions (timed judgments for the other limit) since they were last
+    resumed, and a 95% Wilson interval that lies wholly on the wrong side: nobody is paused for bad luck with a few.
+    Without limits it asks the database nothing, with both it asks three times.
     """
     if project.pause_below_gold_percent is None and project.pause_above_fast_percent is None:
         return None
@@ -57,12 +60,20 @@ def _beyond_gold(project: Project, membership: Membership) -> str:
     limit = project.pause_below_gold_percent
     if limit is None:
         return ""
-    asked = _since_resumed(membership).filter(comparison__purpose=Comparison.Purpose.GOLD)
-    columns = asked.values_list("choice", "swapped", "comparison__expected")
-    answers = [label_of(choice, swapped=swapped) == expected for choice, swapped, expected in columns[:WINDOW]]
-    share = wilson(sum(answers), len(answers))
-    if share.n < project.pause_after or share.high is None or 100 * share.high >= limit:
+    if project.asks_rankings:
+        answers = ranked.gold_answers(_since_resumed(Ranking, membership), most=WINDOW)
+    else:
+        answers = quality.gold_answers(_since_resumed(Judgment, membership), most=WINDOW)
+    share = cautious_share(counts for _who, counts in answers)
+    if len(answers) < project.pause_after or share.high is None or 100 * share.high >= limit:
         return ""
+    if project.asks_rankings:
+        return Said(
+            "%(hits)s of %(n)s known orders right in %(questions)s gold questions (%(low)s–%(high)s%%); "
+            "the limit is %(limit)s%%.",
+            questions=len(answers),
+            **_figures(share, limit),
+        )
     return Said(
         "%(hits)s of %(n)s gold questions right (%(low)s–%(high)s%%); the limit is %(limit)s%%.",
         **_figures(share, limit),
@@ -73,7 +84,8 @@ def _beyond_fast(project: Project, membership: Membership) -> str:
     limit = project.pause_above_fast_percent
     if limit is None:
         return ""
-    timed = _since_resumed(membership).filter(active_ms__isnull=False).values_list("active_ms", flat=True)[:WINDOW]
+    made = _since_resumed(Ranking, membership) if project.asks_rankings else _since_resumed(Judgment, membership)
+    timed = made.filter(active_ms__isnull=False).values_list("active_ms", flat=True)[:WINDOW]
     fast = [ms < 1000 * project.fast_seconds for ms in timed if ms is not None]
     share = wilson(sum(fast), len(fast))
     if share.n < project.pause_after or share.low is None or 100 * share.low <= limit:
@@ -85,14 +97,15 @@ def _beyond_fast(project: Project, membership: Membership) -> str:
     )
 
 
-def _since_resumed(membership: Membership) -> QuerySet[Judgment]:
-    """The member's judgments that count, newest first; a skip says nothing about care."""
-    made = Judgment.objects.filter(
+def _since_resumed(model: type[_D], membership: Membership) -> QuerySet[_D]:
+    """The member's decisions that count, newest first; a skip says nothing about care."""
+    made = model._default_manager.filter(
         annotator=membership.user_id,
         project=membership.project_id,
         superseded_at__isnull=True,
         retracted_at__isnull=True,
-    ).exclude(choice=Choice.SKIP)
+        skip_reason="",
+    )
     if membership.resumed_at is not None:
         made = made.filter(created_at__gt=membership.resumed_at)
     return made.order_by("-created_at")

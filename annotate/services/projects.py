@@ -64,7 +64,7 @@ class Example:
 
 def example_of(comparison: Comparison) -> Example:
     """The beginning of an example: the comparison's first response as A, its second as B, and what is known of it."""
-    standing = comparison.adjudications.filter(superseded_at__isnull=True).first()
+    standing = comparison.verdicts.filter(superseded_at__isnull=True).first()
     known = comparison.expected or (standing.verdict if standing else "")
     turns = comparison.prompt.messages
     prompt = turns[-1]["content"]

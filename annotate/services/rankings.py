@@ -47,7 +47,7 @@ def _form_batch(project: Project, round_number: int, prompt_ids: Sequence[int], 
         .values_list("pk", "prompt_id", "sha256")
     ):
         answers[prompt_id].append(assign.Answer(pk, sha256))
-    there = Lineup.objects.filter(prompt__in=list(answers), round=round_number)
+    there = Lineup.objects.filter(prompt__in=list(answers), round=round_number, same_as__isnull=True)
     ranked = set(there.values_list("responses", flat=True))
     splits = dict(Prompt.objects.filter(pk__in=list(answers)).values_list("pk", "split"))
     chosen: dict[int, list[int]] = {}

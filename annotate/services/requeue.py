@@ -54,7 +54,7 @@ def put_back(decision: Judgment | Rating | Ranking) -> Slot | None:
     if slot is None or decision.skip_reason not in ASK_ANOTHER:
         return None
     subject = _locked_subject(decision)
-    if isinstance(subject, Comparison) and subject.purpose not in _SHARED:
+    if not isinstance(subject, Response) and subject.purpose not in _SHARED:
         return None
     project = Project.objects.only("skips_before_review").get(pk=decision.project_id)
     if _standing_skips(decision) >= project.skips_before_review:
@@ -178,11 +178,9 @@ def _is_over(subject: Comparison | Response | Lineup | None) -> bool:
         return True
     if subject.round is None:
         return False
-    if isinstance(subject, Comparison):
+    if not isinstance(subject, Response):
         collected = {"project": subject.project_id, "purpose": Comparison.Purpose.COLLECT}
-        newer = Comparison.objects.filter(round__gt=subject.round, **collected)
+        newer = type(subject)._default_manager.filter(round__gt=subject.round, **collected)
         return subject.purpose == Comparison.Purpose.COLLECT and newer.exists()
-    if isinstance(subject, Lineup):
-        return Lineup.objects.filter(project=subject.project_id, round__gt=subject.round).exists()
     rounds = Response.objects.filter(author__project=subject.author.project_id, round__isnull=False)
     return (rounds.order_by("-pk").values_list("round", flat=True).first() or 0) > subject.round

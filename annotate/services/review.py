@@ -1,4 +1,4 @@
-"""What reviewers do: resolve reports, adjudicate disagreements, retract judgments and take that back."""
+"""What reviewers do: resolve reports, retract judgments and take that back."""
 
 from datetime import datetime
 from typing import TypeVar
@@ -9,8 +9,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import (
-    Adjudication,
-    Comparison,
     Judgment,
     Project,
     Prompt,
@@ -20,7 +18,6 @@ from annotate.models import (
     Retraction,
     Slot,
     User,
-    Verdict,
 )
 from annotate.services.audit import record_deed
 from annotate.services.content import clean_text
@@ -69,34 +66,6 @@ def resolve_reports(*, project: Project, prompt: Prompt, resolution: str, review
         record_deed(project=project, actor=reviewer, verb="report.resolved", subject=f"prompt {prompt.pk}",
                     resolution=resolution, reports=resolved)  # fmt: skip
     return resolved
-
-
-# --- Adjudication -----------------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def adjudicate(*, comparison: Comparison, verdict: str, note: str, reviewer: User) -> Adjudication:
-    """The reviewer's verdict stands for the comparison from now on; an earlier one is kept as superseded."""
-    if verdict not in Verdict.values:
-        raise ValueError(f"{verdict!r} is no verdict; give one of {', '.join(Verdict.values)}")
-    Adjudication.objects.filter(comparison=comparison, superseded_at__isnull=True).update(superseded_at=timezone.now())
-    made = Adjudication.objects.create(
-        comparison=comparison, verdict=verdict, note=clean_text(note)[:1000], reviewer=reviewer
-    )
-    record_deed(project=comparison.project, actor=reviewer, verb="comparison.adjudicated",
-                subject=f"comparison {comparison.pk}", verdict=verdict)  # fmt: skip
-    return made
-
-
-@transaction.atomic
-def withdraw_verdict(*, comparison: Comparison, reviewer: User) -> bool:
-    """No verdict stands any more: the judgments speak for themselves again. False when none stood."""
-    standing = Adjudication.objects.filter(comparison=comparison, superseded_at__isnull=True)
-    if standing.update(superseded_at=timezone.now()) != 1:
-        return False
-    record_deed(project=comparison.project, actor=reviewer, verb="verdict.withdrawn",
-                subject=f"comparison {comparison.pk}")  # fmt: skip
-    return True
 
 
 # --- Retraction -------------------------------------------------------------------------------------------------------

@@ -1,50 +1,15 @@
-"""What reviewers do about lineups that people order differently, and about what nobody could answer."""
-
-from collections.abc import Sequence
+"""What reviewers do about what nobody could answer."""
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate import assign
-from annotate.models import Closure, Comparison, Lineup, OrderVerdict, Project, Response, User
+from annotate.models import Closure, Comparison, Lineup, Project, Response, User
 from annotate.services.audit import record_deed
-from annotate.services.content import clean_text
 from annotate.services.requeue import ask_once_more
 
 
 class CannotAskError(ValueError):
     """Nobody else can be asked; the message says why."""
-
-
-@transaction.atomic
-def adjudicate_lineup(*, lineup: Lineup, ranks: Sequence[int], note: str, reviewer: User) -> OrderVerdict:
-    """The reviewer's order stands for the lineup from now on; an earlier one is kept as superseded.
-
-    ``ranks`` has one from 1 (best) for each response in order of id, equal ranks are ties; none excludes the lineup
-    from training. Raises ``ValueError`` when they are not as many as the responses.
-    """
-    size = lineup.responses.count()
-    if (ranks and len(ranks) != size) or any(rank < 1 for rank in ranks):
-        raise ValueError(f"a verdict has one rank from 1 for each of the {size} answers, or none to exclude them")
-    standing = OrderVerdict.objects.filter(lineup=lineup, superseded_at__isnull=True)
-    standing.update(superseded_at=timezone.now())
-    made = OrderVerdict.objects.create(
-        lineup=lineup, ranks=assign.dense_ranks(ranks), note=clean_text(note)[:1000], reviewer=reviewer
-    )
-    record_deed(project=lineup.project, actor=reviewer, verb="lineup.adjudicated", subject=f"lineup {lineup.pk}",
-                ranks=made.ranks or "excluded")  # fmt: skip
-    return made
-
-
-@transaction.atomic
-def withdraw_order_verdict(*, lineup: Lineup, reviewer: User) -> bool:
-    """No verdict stands any more: the rankings speak for themselves again. False when none stood."""
-    standing = OrderVerdict.objects.filter(lineup=lineup, superseded_at__isnull=True)
-    if standing.update(superseded_at=timezone.now()) != 1:
-        return False
-    record_deed(project=lineup.project, actor=reviewer, verb="verdict.withdrawn", subject=f"lineup {lineup.pk}")
-    return True
 
 
 def close_thumb(*, project: Project, response: Response, reviewer: User) -> bool:

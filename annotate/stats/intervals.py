@@ -1,6 +1,6 @@
 """PURE: shares and means with the interval they deserve. Thin layers over scipy."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist, fmean
@@ -31,12 +31,31 @@ def wilson(hits: int, n: int, *, level: float = 0.95) -> Share:
         raise ValueError(f"A share needs 0 <= hits <= n, not {hits} of {n}.")
     if n == 0:
         return Share(0, 0, None, None, None)
-    share, z = hits / n, NormalDist().inv_cdf((1 + level) / 2)
+    return Share(hits, n, hits / n, *_wilson_bounds(hits / n, n, level))
+
+
+def _wilson_bounds(share: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + level) / 2)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    # At 0 and at n the formula gives exactly 0 and 1, which rounding must not miss.
-    low, high = (0.0 if hits == 0 else centre - half), (1.0 if hits == n else centre + half)
-    return Share(hits, n, share, low, high)
+    # At 0 and at 1 the formula gives exactly 0 and 1, which rounding must not miss.
+    return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)
+
+
+def cautious_share(counts: Iterable[tuple[int, int]]) -> Share:
+    """Hits of all that was counted in clusters, (hits, n) of each, with Wilson's interval for the effective number.
+
+    That number is (sum of n)^2 / (sum of n^2): the clusters' number where all are alike, as if what is in one hung
+    together as closely as it can (Kish 1965). A cluster's share varies no more than a coin with the same mean, so that
+    the interval is never too narrow; of clusters of one it is Wilson's own. Unlike the bootstrap
+    (``agreement.clustered_share``) it needs no five clusters, and is there at 0 and 1 as well.
+    """
+    found = list(counts)
+    hits, n = sum(hit for hit, _ in found), sum(size for _, size in found)
+    if n == 0:
+        return wilson(0, 0)
+    low, high = _wilson_bounds(hits / n, n * n / sum(size * size for _, size in found))
+    return Share(hits, n, hits / n, low, high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,24 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for, site_owner
 from annotate.exports.csv_safety import formula_safe
-from annotate.forms.review import AuditFilterForm, OrderVerdictForm, ResolutionForm, RetractionForm, VerdictForm
+from annotate.forms.review import AuditFilterForm, ResolutionForm, RetractionForm
 from annotate.models import AuditEntry, Comparison, Lineup, Membership, Project, Prompt, Retraction, Role
 from annotate.queries import review as queries
 from annotate.queries import unsettled
-from annotate.services import checks
 from annotate.services import review as service
+from annotate.views.verdicts import dispute_context
 
 # The newest verdicts, for a second thought; the audit log has all.
 MOST_VERDICTS = 20
@@ -33,114 +32,38 @@ MOST_VERDICTS = 20
 def review(request: SignedInRequest, project_id: int) -> HttpResponse:
     """Reported prompts and the next disagreement, one at a time: a reviewer reads, decides, and gets the next one."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
-    return render(request, "annotate/review.html", _review_context(membership, VerdictForm()))
+    return render(request, "annotate/review.html", _review_context(membership))
 
 
-def _review_context(membership: Membership, form: VerdictForm) -> dict[str, Any]:
-    waiting, passed = queries.disputed(membership.project), queries.passed_over(membership.project)
-    first = waiting.first() or passed.first()
-    context = {
-        "membership": membership,
-        "project": membership.project,
-        "reported": queries.reported(membership.project),
-        "waiting": waiting.count(),
-        "passed": passed.count(),
-        "dispute": queries.dispute_of(first) if first else None,
-        "skipped": first is not None and passed.filter(pk=first.pk).exists(),
-        "verdicts": queries.verdicts(membership.project)[:MOST_VERDICTS],
-        "form": form,
-    }
-    return context | _unsettled_context(membership.project, alone=first is None)
-
-
-def _unsettled_context(project: Project, *, alone: bool) -> dict[str, Any]:
-    """Lineups and thumbs that wait; the first of them where no comparison is shown (``alone``)."""
-    disputed, skipped = unsettled.disputed_lineups(project), unsettled.skipped_lineups(project)
+def _review_context(membership: Membership) -> dict[str, Any]:
+    project = membership.project
+    pairs, passed = queries.disputed(project), queries.passed_over(project)
+    lineups, skipped = unsettled.disputed_lineups(project), unsettled.skipped_lineups(project)
     thumbs = unsettled.skipped_thumbs(project)
     context: dict[str, Any] = {
-        "lineups": len(disputed),
+        "membership": membership,
+        "project": project,
+        "reported": queries.reported(project),
+        "waiting": pairs.count(),
+        "passed": passed.count(),
+        "lineups": len(lineups),
         "skipped_lineups": skipped.count(),
         "thumbs": thumbs.count(),
+        "verdicts": queries.verdicts(project)[:MOST_VERDICTS],
         "order_verdicts": unsettled.order_verdicts(project)[:MOST_VERDICTS],
     }
-    if not alone:
-        return context
-    lineup = Lineup.objects.filter(pk=disputed[0]).first() if disputed else skipped.first()
-    if lineup is not None:
-        form = OrderVerdictForm(size=lineup.responses.count())
-        skipped_out = not disputed
-        return context | {
-            "lineup_dispute": unsettled.dispute_of_lineup(lineup),
-            "order_form": form,
-            "skipped": skipped_out,
-        }
+    queues: list[tuple[str, bool, QuerySet[Comparison] | QuerySet[Lineup]]] = [
+        ("pair", False, pairs),
+        ("pair", True, passed),
+        ("ranking", False, Lineup.objects.filter(pk__in=lineups[:1])),
+        ("ranking", True, skipped),
+    ]
+    for kind, was_skipped, waiting in queues:
+        subject = waiting.first()
+        if subject is not None:
+            return context | dispute_context(kind, subject) | {"skipped": was_skipped}
     answer = thumbs.first()
     return context | ({"thumb": unsettled.skips_of(answer)} if answer is not None else {})
-
-
-@require_safe
-@login_required
-def comparison(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
-    """One comparison with everything that was said of it, to decide or to decide again."""
-    membership = membership_for(request.user, project_id, role=Role.LEAD)
-    return _comparison_page(request, membership, _comparison(membership, comparison_id), VerdictForm())
-
-
-def _comparison_page(
-    request: SignedInRequest, membership: Membership, subject: Comparison, form: VerdictForm
-) -> HttpResponse:
-    context = {
-        "membership": membership,
-        "project": membership.project,
-        "tab": "annotate:review",
-        "form": form,
-        "dispute": queries.dispute_of(subject),
-        "panels": [import_string(panel)(request, membership, subject) for panel in settings.JUDGED_PANELS],
-    }
-    return render(request, "annotate/comparison.html", context, status=422 if form.errors else 200)
-
-
-@require_POST
-@login_required
-def adjudicate(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
-    membership = membership_for(request.user, project_id, role=Role.LEAD)
-    subject = _comparison(membership, comparison_id)
-    form = VerdictForm(request.POST)
-    if not form.is_valid():
-        return _comparison_page(request, membership, subject, form)
-    service.adjudicate(comparison=subject, reviewer=request.user, **form.cleaned_data)
-    messages.success(request, _("Your verdict stands for this comparison."))
-    return redirect("annotate:review", project_id)
-
-
-@require_POST
-@login_required
-def withdraw_verdict(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
-    membership = membership_for(request.user, project_id, role=Role.LEAD)
-    if service.withdraw_verdict(comparison=_comparison(membership, comparison_id), reviewer=request.user):
-        messages.success(request, _("No verdict stands for this comparison now. What was said before is kept."))
-    else:
-        messages.info(request, _("No verdict stood any more."))
-    return redirect("annotate:comparison", project_id, comparison_id)
-
-
-@require_POST
-@login_required
-def make_gold(request: SignedInRequest, project_id: int, comparison_id: int) -> HttpResponse:
-    """The comparison's verdict becomes a known answer that annotators are measured by."""
-    membership = membership_for(request.user, project_id, role=Role.LEAD)
-    subject = _comparison(membership, comparison_id)
-    try:
-        checks.make_gold(
-            comparison=subject,
-            expected=request.POST.get("verdict", ""),
-            explanation=request.POST.get("explanation", ""),
-            actor=request.user,
-        )
-        messages.success(request, _("It is a gold question now. The project's settings say how often one is asked."))
-    except checks.NotGoldError as error:
-        messages.error(request, str(error))
-    return redirect("annotate:comparison", project_id, comparison_id)
 
 
 @require_POST
@@ -258,11 +181,3 @@ def _audit_csv(name: str, entries: Iterator[AuditEntry]) -> StreamingHttpRespons
     answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
-
-
-def _comparison(membership: Membership, comparison_id: int) -> Comparison:
-    return get_object_or_404(
-        Comparison.objects.select_related("prompt", "first", "second", "project"),
-        pk=comparison_id,
-        project=membership.project_id,
-    )

@@ -141,6 +141,7 @@ def test_a_ranking_becomes_a_pair_of_each_two_that_are_not_tied_all_with_its_id(
 def test_a_ranking_without_an_order_makes_no_pair() -> None:
     assert dpo_rows(ranking([1, 1, 1])) == "tie"
     assert dpo_rows(ranking([])) == "skip"
+    assert dpo_rows(ranking([1, 2, 3], purpose="gold")) == "purpose"
     empty = dataclasses.replace(THIRD, text=" ")
     pairs = dpo_rows(ranking([1, 2, 3], answers=[LEFT, RIGHT, empty]))
     assert [row["chosen"] for row in pairs if isinstance(row, dict)] == [said("On its way.")]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from annotate.stats.intervals import mean, wilson
+from annotate.stats.intervals import cautious_share, mean, wilson
 
 
 def by_hand(hits: int, n: int) -> tuple[float, float]:
@@ -58,3 +58,16 @@ def test_the_mean_has_students_interval() -> None:
         pytest.approx(4.9632, abs=1e-4),
     )
     assert mean([2, 2, 2]).low == 2
+
+
+def test_of_clusters_of_one_it_is_wilsons_own() -> None:
+    assert cautious_share([(1, 1), (0, 1), (1, 1)]) == wilson(2, 3)
+    assert cautious_share([]) == wilson(0, 0)
+    assert cautious_share([(0, 3)] * 9).low == 0
+
+
+def test_clusters_count_as_many_as_they_are_where_they_are_alike() -> None:
+    found = cautious_share([(1, 6), (6, 6), (3, 6), (2, 6)])  # 12 of 24, in four clusters
+    theirs = stats.binomtest(2, 4).proportion_ci(method="wilson")
+    assert (found.hits, found.n) == (12, 24)
+    assert (found.low, found.high) == (pytest.approx(theirs.low), pytest.approx(theirs.high))

@@ -143,6 +143,8 @@ def test_a_ranking_makes_a_row_of_each_two_answers_of_different_rank() -> None:
         ({"ranks": [1, 1, 1]}, "tie"),
         ({"ranks": [], "value": "skip"}, "skip"),
         ({"split": "reserved"}, "reserved"),
+        ({"purpose": "gold"}, "gold"),
+        ({"purpose": "recheck"}, "recheck"),
         ({"messages": []}, "no_messages"),
         ({"answers": [KIND, KIND, KIND]}, "identical"),
     ],

@@ -46,8 +46,8 @@ PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
 POLICY = {"number": "policy"}
 TRIAL = {"trial_id": "trial"}
-COMPARISON = {"comparison_id": "comparison"}
-LINEUP = {"lineup_id": "lineup"}
+COMPARISON = {"subject_id": "comparison"}
+LINEUP = {"subject_id": "lineup"}
 TABLE: dict[str, Page] = {
     "account_login": Page(FOR_ALL, FOR_ALL),
     "account_logout": Page(FOR_ALL, FOR_ALL),
@@ -145,6 +145,7 @@ TABLE: dict[str, Page] = {
     "annotate:lineup": Page(LEADS, None, LINEUP),
     "annotate:adjudicate_lineup": Page(None, LEADS, LINEUP),
     "annotate:withdraw_order_verdict": Page(None, LEADS, LINEUP),
+    "annotate:make_gold_lineup": Page(None, LEADS, LINEUP),
     "annotate:close_thumb": Page(None, LEADS, {"response_id": "response"}),
     "annotate:ask_again": Page(None, LEADS, {"kind": "pair", "subject_id": "comparison"}),
     "annotate:retractions": Page(LEADS, None),

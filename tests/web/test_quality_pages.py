@@ -105,7 +105,7 @@ def test_a_disagreement_waits_for_review_until_somebody_decides(
     client.post(url("adjudicate", project, disputed.pk), {"verdict": "first"})
     assert list(Adjudication.objects.filter(superseded_at=None).values_list("verdict", flat=True)) == ["first"]
     assert Adjudication.objects.count() == 2
-    client.post(url("make_gold", project, disputed.pk), {"verdict": "first"})
+    client.post(url("make_gold", project, disputed.pk), {"expected": "first"})
     assert Comparison.objects.filter(purpose="gold", expected="first", first=disputed.first).count() == 1
 
 

@@ -295,6 +295,6 @@ def test_a_gold_question_is_made_with_its_reason(
     client.force_login(lea)
     client.post(url(project, f"comparisons/{comparisons[0].pk}/verdict/"), {"verdict": "first", "note": "It is kind."})
     assert "It is kind." in client.get(url(project, f"comparisons/{comparisons[0].pk}/")).content.decode()
-    sent = {"verdict": "first", "explanation": "It **helps**."}
+    sent = {"expected": "first", "explanation": "It **helps**."}
     client.post(url(project, f"comparisons/{comparisons[0].pk}/gold/"), sent)
     assert Comparison.objects.get(purpose="gold").explanation == "It **helps**."

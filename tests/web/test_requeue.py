@@ -15,7 +15,8 @@ from annotate.services.claims import claim_slot
 from annotate.services.corrections import change_judgment, undo_last
 from annotate.services.judging import Saved, record_judgment, record_rating
 from annotate.services.reporting import report_and_skip
-from annotate.services.review import adjudicate, resolve_reports
+from annotate.services.review import resolve_reports
+from annotate.services.verdicts import adjudicate
 from tests.cast import join, make_comparison, make_prompt, make_response, make_user
 
 

@@ -14,7 +14,7 @@ from django.urls import reverse
 
 from annotate.models import Comparison, Judgment, Project, User
 from annotate.queries.aggregated import pair_records
-from annotate.services.review import adjudicate
+from annotate.services.verdicts import adjudicate
 from tests.cast import (
     join,
     make_comparison,
@@ -152,7 +152,7 @@ def test_every_row_names_the_judgments_that_went_into_it(loop: Loop, pairs: dict
     assert list(stored.items.values_list("judgment", flat=True)) == judgments
     assert (stored.label, stored.support, stored.adjudication) == ("second", pytest.approx(2 / 3), None)
     overruled = snapshot.comparisons.get(comparison=pairs["overruled"])
-    assert overruled.adjudication == pairs["overruled"].adjudications.get()
+    assert overruled.adjudication == pairs["overruled"].verdicts.get()
 
 
 def test_an_edit_is_a_row_of_its_own_also_where_its_author_was_outvoted(
@@ -193,7 +193,7 @@ def test_single_leaves_out_what_a_reviewer_excluded(loop: Loop, pairs: dict[str,
     # agreed 3, most 3, alone 1, drawn 2, tied 1, settled 2, overruled 3: each a row, contradictions and all.
     assert len(found.made.rows) == 15
     snapshot = freeze(project=loop.project, selection=found)
-    pairs["excluded"].adjudications.update(superseded_at="2026-11-21T12:00:00Z")
+    pairs["excluded"].verdicts.update(superseded_at="2026-11-21T12:00:00Z")
     assert frozen_rows(snapshot, "dpo").sha256 == snapshot.sha256
 
 

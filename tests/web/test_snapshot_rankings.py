@@ -7,11 +7,13 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.models import OrderVerdict, Project, Ranking, User
+from annotate.services.checks import make_gold_lineup
 from tests.cast import join, make_lineup, make_prompt, make_ranking, make_user
 from tests.web.test_snapshot_selection import trained
 from training.models import Loop, Policy, Run, SnapshotLineup
 from training.queries.facts import new_decisions
 from training.queries.runs import accounting, snapshot_rows
+from training.queries.stock import stock
 from training.services.loops import ensure_loop
 from training.services.scoring import held_out_pairs
 from training.services.snapshots import Selection, freeze, frozen_rows, select_rows, settle
@@ -150,3 +152,18 @@ def test_a_new_verdict_on_a_frozen_lineup_counts_as_new(loop: Loop, crew: list[U
     assert new_decisions(loop.project, method="dpo") == 1
     freeze(project=loop.project, selection=select(loop, "adjudicated"))
     assert new_decisions(loop.project, method="dpo") == 0
+
+
+def test_a_gold_set_is_neither_trained_on_nor_measured_with(loop: Loop, crew: list[User], lea: User) -> None:
+    for split in ("train", "reserved"):
+        known = make_lineup(make_prompt(loop.project, split=split), slots=0)
+        gold = make_gold_lineup(lineup=known, ranks=[1, 2, 3, 4], actor=lea)
+        for user in crew:
+            make_ranking(gold, user, [1, 2, 3, 4])
+        OrderVerdict.objects.create(lineup=gold, reviewer=lea, ranks=[1, 2, 3, 4])
+    assert (new_decisions(loop.project, method="dpo"), held_out_pairs(loop)) == (0, [])
+    assert stock(loop.project).ranking_pairs == 0
+    for rule in ("single", "adjudicated"):
+        made = select(loop, rule).made
+        assert (made.rows, {item.skip_reason for item in made.items}) == ([], {"gold"})
+        assert frozen_rows(freeze(project=loop.project, selection=select(loop, rule)), "dpo").rows == []

@@ -5,7 +5,7 @@ from django.test import Client
 
 from annotate.models import Comparison, GuidelineAcknowledgement, Project, User, WorkedExample
 from annotate.services.projects import Example, write_guideline
-from annotate.services.review import adjudicate
+from annotate.services.verdicts import adjudicate
 from tests.cast import make_comparison, make_prompt
 
 KIND = Example(

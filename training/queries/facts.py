@@ -105,6 +105,7 @@ def _new_orders(project: Project) -> int:
         ~Exists(SnapshotLineup.objects.filter(verdict=OuterRef("pk"))),
         superseded_at__isnull=True,
         lineup__project=project,
+        lineup__purpose="collect",
         lineup__split=Prompt.Split.TRAIN,
     )
     return verdicts.exclude(ranks=[]).count()

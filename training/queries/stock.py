@@ -28,8 +28,10 @@ def rated(project: Project) -> QuerySet[Rating]:
 
 
 def ranked(project: Project) -> QuerySet[Ranking]:
-    """Current rankings that say of two answers which is better."""
-    return Ranking.objects.filter(CURRENT, project=project, pairs__gt=0, lineup__split=Prompt.Split.TRAIN)
+    """Current rankings that say of two answers which is better; no checks."""
+    return Ranking.objects.filter(
+        CURRENT, project=project, pairs__gt=0, lineup__purpose="collect", lineup__split=Prompt.Split.TRAIN
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ def held_out_pairs(loop: Loop) -> list[dict[str, Any]]:
     judgments = Judgment.objects.filter(
         project=project, comparison__split=Prompt.Split.RESERVED, comparison__purpose="collect", **reserved
     ).order_by("-id")
-    rankings = Ranking.objects.filter(project=project, lineup__split=Prompt.Split.RESERVED, **reserved).order_by("-id")
+    rankings = Ranking.objects.filter(
+        project=project, lineup__split=Prompt.Split.RESERVED, lineup__purpose="collect", **reserved
+    ).order_by("-id")
     judged: Iterable[JudgmentRecord | PairRecord]
     ranked: Iterable[RankingRecord | LineupRecord]
     if rule == Aggregation.SINGLE:

@@ -180,6 +180,6 @@ def _withdraw_older(project: Project, round_number: int) -> None:
     older = (
         Q(comparison__round__lt=round_number, comparison__purpose="collect")
         | Q(response__round__lt=round_number)
-        | Q(lineup__round__lt=round_number)
+        | Q(lineup__round__lt=round_number, lineup__purpose="collect")
     )
     Slot.objects.filter(project=project, state=Slot.State.OPEN).filter(older).update(state=Slot.State.WITHDRAWN)
