@@ -55,6 +55,20 @@ class Decision:
     adjudication: int | None = None
 
 
+def agreed_strength(votes: Iterable[tuple[int | None, int | None]], preferred: int | None) -> float | None:
+    """How much better ``preferred`` is, 0 to 3: the mean of what was said, where somebody said how much.
+
+    ``votes``: each one's preferred answer (None for neither) and strength. A vote for the other answer counts below 0,
+    one for neither as 0, one without a strength not at all: whoever is contradicted has said something weaker.
+    """
+    said = [
+        0 if answer is None else (strength or 0) * (1 if answer == preferred else -1)
+        for answer, strength in votes
+        if answer is None or strength is not None
+    ]
+    return max(0.0, sum(said) / len(said)) if preferred is not None and any(said) else None
+
+
 def learn_reliability(votes: Iterable[tuple[int, int, str]]) -> Reliability | None:
     """The annotators' confusion matrices from (comparison, annotator, label); None when nobody judged one in common.
 

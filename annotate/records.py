@@ -120,6 +120,8 @@ class PairRecord:
     b: Answer
     round: int | None
     decision: Decision
+    # How much better the preferred answer is, 0 to 3 (``aggregation.agreed_strength``); None where nobody said.
+    strength: float | None = None
     # Better versions that annotators wrote of the answer that each preferred. They are no votes: whoever is outvoted
     # has still improved an answer.
     edits: tuple[Pair, ...] = ()

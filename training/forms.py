@@ -124,6 +124,10 @@ class RunForm(forms.Form):
     f_alpha_divergence_coef = _decimal(
         _("Alpha of the divergence"), _("With the alpha divergence only: above 0, and not 1."), required=False
     )
+    margin = _decimal(
+        _("Margin"),
+        _("By how much a “much better” answer must lead; a third of it for “slightly”. 1 is usual, 0 asks for none."),
+    )
     desirable_weight = _decimal(
         _("Weight of good answers"),
         _("Empty: computed, so that good and bad answers weigh alike."),
@@ -207,6 +211,7 @@ class RunForm(forms.Form):
             _("Variants of the loss"),
             ("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef"),
         ),
+        (_("Strength of preferences"), ("margin",)),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
         (_("Adapter"), ("adaptation", "lora_r", "lora_alpha", "lora_dropout", "target_modules")),
         (

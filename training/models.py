@@ -394,6 +394,10 @@ class Run(models.Model):
     # The recipe that it is a stage of, and which; a stage that did not end well may have several runs.
     recipe_run = models.ForeignKey(RecipeRun, on_delete=models.PROTECT, null=True, blank=True, related_name="runs")
     stage = models.PositiveSmallIntegerField(null=True, blank=True)
+    # What gives its answers their rewards, where the method wants that.
+    reward_model = models.ForeignKey(
+        "RewardModel", on_delete=models.PROTECT, null=True, blank=True, related_name="used_by"
+    )
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     # A wish, not a state: the launcher polls it.
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
@@ -436,6 +440,36 @@ class Run(models.Model):
         """The reference in words; empty where the method has none."""
         method = METHODS.get(self.method)
         return "" if method is not None and not method.has_reference else self.get_reference_display()
+
+    @property
+    def method_title(self) -> str:
+        """The method as people write it."""
+        return told(METHODS[self.method].title) if self.method in METHODS else self.method.upper()
+
+
+class RewardModel(models.Model):
+    """What a run of the method "reward" made: it gives answers a number, and never answers (docs/adr/0014).
+
+    Its weights stand on the model of its run's parent.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reward_models")
+    number = models.PositiveIntegerField()
+    run = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="made_reward_model")
+    manifest = models.JSONField(default=dict, blank=True)
+    manifest_sha256 = models.CharField(max_length=64)
+    # Of the engine's result: the held-out accuracy and its interval.
+    metrics = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["project", "number"], name="reward_model_number_once"),
+        ]
+
+    def __str__(self) -> str:
+        return gettext("reward model %(number)s") % {"number": self.number}
 
 
 class RunEvent(models.Model):

@@ -43,6 +43,11 @@ def policy_folder(project_id: int, number: int) -> Path:
     return Path(settings.POLICIES_DIR) / str(project_id) / str(number)
 
 
+def reward_model_folder(project_id: int, number: int) -> Path:
+    """Where a reward model's weights are kept, beside the policies and never among their numbers."""
+    return Path(settings.POLICIES_DIR) / str(project_id) / f"reward-{number}"
+
+
 def weights_folder(policy: Policy) -> Path:
     """The policy's own weights, an adapter or a whole model. Not for the base, which has none."""
     return Path(settings.HOME) / policy.adapter_path

@@ -99,6 +99,7 @@ def dpo_rows(
     excluded: Collection[int] = (),
     excluded_rankings: Collection[int] = (),
     ranking_pairs: str = ALL,
+    graded: bool = False,
 ) -> Rows:
     """One row ``{id, messages, chosen, rejected}`` for each judgment (``j7``), or decided comparison (``c3``), that
     prefers one of two answers, and one for each answer that was edited: the edit is better than the original (``j7e``,
@@ -107,7 +108,8 @@ def dpo_rows(
 
     A comparison's row also names its ``judgments``, a lineup's its ``rankings``. ``excluded`` are judgments, and
     ``excluded_rankings`` rankings, that a reviewer took out. Ratings make no pairs. They are items all the same when a
-    project collects both, so that the accounting is whole.
+    project collects both, so that the accounting is whole. ``graded``: with ``strength``, how much better a judged
+    answer was said to be, None where nobody said.
     """
     made = Rows()
     for record in judged:
@@ -119,7 +121,8 @@ def dpo_rows(
                 continue
             ids.append(_row_id(record) + (_edit_mark(pair) if pair.source == "edit" else ""))
             row = {"messages": record.messages, "chosen": pair.better.text, "rejected": pair.worse.text}
-            made.rows.append({"id": ids[-1]} | row | _sources(record, pair))
+            grade = {"strength": record.strength if pair.source == "judgment" else None} if graded else {}
+            made.rows.append({"id": ids[-1]} | row | grade | _sources(record, pair))
         flaw = pairs[0].flaw if pairs else record.choice
         made.items.append(_item(record, *ids, skip_reason="" if ids else reason or flaw))
     made.items.extend(Item("rating", rating.id, skip_reason="needs_pairs") for rating in ratings)
@@ -334,7 +337,7 @@ def maker(method: str, source: str = "") -> Callable[..., Rows]:
         return partial(kto_rows, source=source or next(iter(own.sources)))
     if own.data == "demonstrations":
         return partial(sft_rows, source=source or next(iter(own.sources)))
-    return dpo_rows
+    return partial(dpo_rows, graded=True) if own.data == "graded" else dpo_rows
 
 
 # --- Is there enough to start? ----------------------------------------------------------------------------------------

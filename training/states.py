@@ -4,6 +4,7 @@ A move is one UPDATE filtered by the state that is left, so that of two who try,
 (``Run.cancel_requested_at``), never a state.
 
     run:  queued ──claimed──> training ──policy published──> scoring ──scored──> finished
+           ^ │                   ├──────reward model published─────────────────────^
            ^ │                   │                              │
            │ └─────cancel────────┴────cancel, failure───────────┴──> cancelled / failed ──┐
            └───────────────────────────a lead resumes it (services.resuming)──────────────┘
@@ -22,13 +23,14 @@ RUN_MEANING: dict[str, str] = {
     "queued": "frozen and waiting for a worker",
     "training": "the engine is at work",
     "scoring": "the new policy exists and is being measured",
-    "finished": "the new policy exists and was measured",
+    "finished": "what it made exists and was measured",
     "failed": "ended without a usable result; the message says why and what to do",
     "cancelled": "ended because a lead asked for it",
 }
 RUN_MOVES: dict[str, frozenset[str]] = {
     "queued": frozenset({"training", "failed", "cancelled"}),
-    "training": frozenset({"scoring", "failed", "cancelled"}),
+    # A reward model was measured by the run itself.
+    "training": frozenset({"scoring", "finished", "failed", "cancelled"}),
     # A policy that could not be scored stays: it is only never sampled from.
     "scoring": frozenset({"finished", "failed", "cancelled"}),
     "finished": frozenset(),

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from annotate.aggregation import EXCLUDED, Decision, Ruling, Vote, decide, learn_reliability
+from annotate.aggregation import EXCLUDED, Decision, Ruling, Vote, agreed_strength, decide, learn_reliability
 from annotate.models import (
     Adjudication,
     Aggregation,
@@ -130,9 +130,19 @@ def _label(choice: str, preferred: int | None, first: int) -> str:
 
 
 def _records(page: Sequence[Comparison], decisions: Mapping[int, Decision]) -> Iterator[PairRecord]:
-    edits = _edits([pk for comparison in page for pk in decisions[comparison.pk].votes])
+    votes = [pk for comparison in page for pk in decisions[comparison.pk].votes]
+    edits, strengths = _edits(votes), _strengths(votes)
     for comparison in page:
-        yield _record(comparison, decisions[comparison.pk], edits[comparison.pk])
+        yield _record(comparison, decisions[comparison.pk], edits[comparison.pk], strengths[comparison.pk])
+
+
+def _strengths(votes: Sequence[int]) -> dict[int, list[tuple[int | None, int | None]]]:
+    """By comparison: which answer each of these votes preferred, and how strongly."""
+    found: dict[int, list[tuple[int | None, int | None]]] = defaultdict(list)
+    rows = Judgment.objects.filter(pk__in=votes).order_by("pk")
+    for comparison, *said in rows.values_list("comparison_id", "preferred_id", "strength"):
+        found[comparison].append((said[0], said[1]))
+    return found
 
 
 def _edits(votes: Sequence[int]) -> dict[int, list[Pair]]:
@@ -146,8 +156,14 @@ def _edits(votes: Sequence[int]) -> dict[int, list[Pair]]:
     return found
 
 
-def _record(comparison: Comparison, decision: Decision, edits: Sequence[Pair]) -> PairRecord:
+def _record(
+    comparison: Comparison,
+    decision: Decision,
+    edits: Sequence[Pair],
+    strengths: Sequence[tuple[int | None, int | None]],
+) -> PairRecord:
     prompt = comparison.prompt
+    preferred = {"first": comparison.first_id, "second": comparison.second_id}.get(decision.label)
     return PairRecord(
         id=comparison.pk,
         project=comparison.project_id,
@@ -160,6 +176,7 @@ def _record(comparison: Comparison, decision: Decision, edits: Sequence[Pair]) -
         b=answer_of(comparison.second),
         round=comparison.round,
         decision=decision,
+        strength=agreed_strength(strengths, preferred),
         edits=tuple(edits),
     )
 

@@ -53,7 +53,7 @@ def thumbs(n: int, up: int, seed: int = 0) -> list[Row]:
 
 def train_here(path: Path, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> Job:
     """Trains in this process: starting one costs more than the training."""
-    path.mkdir()
+    path.mkdir(exist_ok=True)
     job = Job(path)
     train(job, spec, rows)
     return job

@@ -67,13 +67,14 @@ def kill_when(zygote: Zygote, path: Path, moment: Callable[[Path, int], bool], s
             [(has_logged, 2), (is_saving, 6), (has_logged, 11), (is_saving, 15), (is_saving, 21), (is_publishing, 24)],
         ),
         ("kto", [(is_saving, 9), (has_logged, 20)]),
+        ("reward", [(has_logged, 11)]),
     ],
 )
 def test_killed_at_any_moment_it_resumes_to_the_bytes_of_a_run_that_was_left_alone(
     starter: Path, tmp_path: Path, zygote: Zygote, method: str, moments: list[tuple[Callable[[Path, int], bool], int]]
 ) -> None:
     dice = Random(f"kills {method}")
-    rows = pairs(7) if method == "dpo" else thumbs(8, up=3)
+    rows = thumbs(8, up=3) if method == "kto" else pairs(7)
     cache = str(tmp_path / "cache")
 
     def prepare(name: str, earlier: list[Path]) -> Path:

@@ -357,8 +357,8 @@ def test_decisions_are_read_in_pages_with_a_constant_number_of_queries_each(
 ) -> None:
     for _ in range(12):
         make_judgment(make_comparison(make_prompt(loop.project)), bob)
-    # Comparisons, their votes, the verdicts and the edits; a look for another page.
-    with django_assert_num_queries(5):  # type: ignore[operator]
+    # Comparisons, their votes, the verdicts, the edits and the strengths; a look for another page.
+    with django_assert_num_queries(6):  # type: ignore[operator]
         made = dpo_rows(pair_records(loop.project, rule="adjudicated"))
     assert len(made.rows) == 12
 

@@ -44,6 +44,7 @@ LONE_SURROGATE = Said("contains a lone surrogate")
 CONTROL_TOKEN = Said("contains a control token that cannot be broken up")  # not a password
 TEMPLATE_REFUSED = Said("refused by the model's chat template")
 PROMPT_TOO_LONG = Said("prompt too long")
+PAIR_TOO_LONG = Said("prompt and answer too long")
 
 
 class RowProblem(ValueError):  # noqa: N818  # a reason, shown as it is

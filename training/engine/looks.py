@@ -28,7 +28,8 @@ from training.engine import rundir
 from training.engine.chat import Chat, RowProblem, check_messages, check_text
 from training.engine.job import Job
 from training.engine.logprobs import token_logprobs
-from training.engine.measures import mean, standard_error
+from training.engine.measures import mean, standard_error, wilson_interval
+from training.engine.reward_model import rewards
 from training.engine.rows import TrainingRow
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 FOLLOWED = 32
 BATCH = 16
 STATE, BEST = "looks.json", "best.safetensors"
+PAIRS = "pairs.jsonl"  # as scoring calls it
 
 # (prompt ids, answer ids)
 Sequences = list[tuple[list[int], list[int]]]
@@ -51,7 +53,8 @@ class Looks:
         self.job, self.spec, self.chat = job, spec, chat
         self.every = spec.look_every
         heldout = list(rundir.iter_rows(job.path / rundir.HELDOUT)) if (job.path / rundir.HELDOUT).exists() else []
-        self.pairs, prompts = _usable(job, chat, spec, heldout) if self.every else ([], [])
+        wanted = self.every or spec.own.makes_reward_model
+        self.pair_ids, self.pairs, prompts = _usable(job, chat, spec, heldout) if wanted else ([], [], [])
         self.followed: Sequences = [
             (row.prompt_ids, row.answer_ids[0][: spec.max_length - len(row.prompt_ids)])
             for row in [row for row in rows if row.trl.get("label", True)][:FOLLOWED]
@@ -93,9 +96,11 @@ class Looks:
         """Before the first step, also of a run that resumes: how things were is measured again, and is the same."""
         if self.every:
             with untouched(model):
-                followed = self._logprobs(model, self.followed)
-                self.start["chosen"] = mean(followed) if followed else 0.0
-                self._report(0, self._held_out(model) | self._fresh(model) | {"chosen_change": 0.0})
+                values = self._held_out(model) | self._fresh(model)
+                if self.followed:
+                    self.start["chosen"] = mean(self._logprobs(model, self.followed))
+                    values["chosen_change"] = 0.0
+                self._report(0, values)
 
     def due(self, step: int, total: int) -> bool:
         return bool(self.every) and (step % self.every == 0 or step == total)
@@ -228,6 +233,10 @@ class Looks:
             looks=int(self.best["since"]),
         )
 
+    def at_end(self, model: Any) -> dict[str, Any]:
+        """What the run's result says of what came of it. A policy is scored by a job of its own."""
+        return {}
+
     def end(self, step: int, total: int, why: Said, model: Any) -> None:
         """No more steps: what has been learnt is published, marked as stopped early."""
         if not self.best_weights:
@@ -284,6 +293,50 @@ class Looks:
             self.best_weights = load_file(folder / BEST)
 
 
+class RewardLooks(Looks):
+    """The same at a reward model: how often it gives what people preferred the higher number."""
+
+    def __init__(self, job: Job, spec: "TrainSpec", chat: Chat, rows: Sequence[TrainingRow]) -> None:
+        super().__init__(job, spec, chat, rows)
+        self.followed = []
+
+    def measure_base(self, base: Any) -> None:
+        """There is none: its numbers stand by themselves."""
+
+    def _rewards(self, model: Any) -> tuple[list[float], list[float]]:
+        pad = int(self.chat.tokenizer.pad_token_id)
+        found = rewards(model, _both(self.pairs), pad_token_id=pad, batch_size=BATCH)
+        return found[: len(self.pairs)], found[len(self.pairs) :]
+
+    def _held_out(self, model: Any) -> dict[str, float]:
+        if not self.pairs:
+            return {}
+        margins = [chosen - rejected for chosen, rejected in zip(*self._rewards(model), strict=True)]
+        return {"heldout_accuracy": mean([margin > 0 for margin in margins]), "heldout_margin": mean(margins)}
+
+    def at_end(self, model: Any) -> dict[str, Any]:
+        """Held-out accuracy with Wilson's 95% interval; the rewards behind it go to `pairs.jsonl`."""
+        n = len(self.pairs)
+        if not n:
+            self.job.about["heldout_accuracy"] = Said(
+                "There are no held-out judgments yet: judge some reserved prompts."
+            )
+            return {"heldout_n": 0}
+        with untouched(model):
+            both = self._rewards(model)
+        lines = [
+            {"id": row_id, "reward_chosen": chosen, "reward_rejected": rejected}
+            for row_id, chosen, rejected in zip(self.pair_ids, *both, strict=True)
+        ]
+        if self.job.rank == 0:
+            rundir.write_rows(self.job.path / PAIRS, lines)
+        margins = [chosen - rejected for chosen, rejected in zip(*both, strict=True)]
+        wins = sum(margin > 0 for margin in margins)
+        low, high = wilson_interval(wins, n)
+        shares = {"heldout_accuracy": wins / n, "heldout_low": low, "heldout_high": high}
+        return {"heldout_n": n, "heldout_wins": wins, "heldout_margin": mean(margins)} | shares
+
+
 @contextmanager
 def untouched(model: Any) -> Iterator[None]:
     """`model` in evaluation mode, and afterwards all as it was: the modules' modes, and every random stream."""
@@ -320,9 +373,9 @@ def _both(pairs: Sequence[tuple[list[int], list[int], list[int]]]) -> Sequences:
 
 def _usable(
     job: Job, chat: Chat, spec: "TrainSpec", rows: Sequence[Mapping[str, Any]]
-) -> tuple[list[tuple[list[int], list[int], list[int]]], list[tuple[int | str, list[int]]]]:
-    """Held-out pairs and reserved prompts that fit; the others are counted in a warning."""
-    pairs, prompts, left_out = [], [], 0
+) -> tuple[list[int | str], list[tuple[list[int], list[int], list[int]]], list[tuple[int | str, list[int]]]]:
+    """Held-out pairs (ids, tokens) and reserved prompts that fit; the others are counted in a warning."""
+    pair_ids, pairs, prompts, left_out = [], [], [], 0
     for row in rows:
         try:
             messages = check_messages(row.get("messages"))
@@ -331,6 +384,7 @@ def _usable(
                 if not all(answers) or len(ids) + max(map(len, answers)) > spec.max_length:
                     left_out += 1
                 else:
+                    pair_ids.append(row["id"])
                     pairs.append((ids, answers[0], answers[1]))
             elif len(ids := chat.prompt_ids(messages)) + spec.fresh_tokens <= 2 * spec.max_length:
                 prompts.append((row["id"], ids))
@@ -338,4 +392,4 @@ def _usable(
             left_out += 1
     if left_out:
         job.events.warning(Said("Held-out rows that are too long or malformed, and not looked at: %(n)s.", n=left_out))
-    return pairs, prompts
+    return pair_ids, pairs, prompts

@@ -101,15 +101,18 @@ def require_four_bit(device: Device) -> None:
     )
 
 
-def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False) -> "PreTrainedModel":
+def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False, scores: bool = False) -> "PreTrainedModel":
     """The base model in evaluation mode on its device, or its weights in 4 bits (NF4, 2305.14314).
+
+    `scores`: with one number a sequence as its output; a head that the folder lacks is made by torch's random stream.
 
     Raises Failure `bad_model` or `no_quantization`.
     """
     import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
-    small: dict[str, Any] = {}
+    auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    small: dict[str, Any] = {"num_labels": 1} if scores else {}
     if four_bit:
         require_four_bit(device)
         small["quantization_config"] = BitsAndBytesConfig(
@@ -120,7 +123,7 @@ def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False) -> "PreT
         )
         small["device_map"] = {"": 0}
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = auto.from_pretrained(
             ref.model,
             revision=ref.revision or None,
             dtype=torch.bfloat16 if device.bf16 else torch.float32,

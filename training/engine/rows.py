@@ -6,18 +6,28 @@ every row is either used or skipped with a reason, so that used + skipped is alw
 Rows, by what a method trains on (`Method.data`):
 
 - pairs: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
+- graded: likewise, and `"strength"`: how much better, 0 to 3 (slightly 1, clearly 2, much 3); null where nobody said
 - demonstrations: `{"id", "messages": [...], "completion": str}`
 - unpaired: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine import rundir
-from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, Message, RowProblem, check_messages, check_text
+from training.engine.chat import (
+    EMPTY_ANSWER,
+    PAIR_TOO_LONG,
+    PROMPT_TOO_LONG,
+    Chat,
+    Message,
+    RowProblem,
+    check_messages,
+    check_text,
+)
 from training.engine.job import Failure, Job, require_ids
 
 if TYPE_CHECKING:
@@ -28,6 +38,8 @@ TOO_FEW = Said("too few rows to train")
 IDENTICAL = "identical answers"
 SAME_UNTIL_CUT = "answers differ only after the maximal length"
 BAD_LABEL = "label is neither true nor false"
+BAD_STRENGTH = "strength is not a number from 0 to 3"
+STRONGEST = 3  # "much better"
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,21 @@ def pair_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow
         "rejected": [_assistant(chat, rejected)],
     }
     return TrainingRow(row["id"], trl, prompt_ids, [chosen_ids, rejected_ids])
+
+
+def graded_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    """A row of "graded". Raises `RowProblem`. A reward is read at an answer's end, so nothing is cut."""
+    pair = pair_row(chat, row, max_length)
+    strength = row.get("strength")
+    if isinstance(strength, bool) or not isinstance(strength, (int, float, type(None))):
+        raise RowProblem(BAD_STRENGTH)
+    if strength is not None and not 0 <= strength <= STRONGEST:
+        raise RowProblem(BAD_STRENGTH)
+    chosen, rejected = (pair.prompt_ids + answer for answer in pair.answer_ids)
+    if max(len(chosen), len(rejected)) > max_length:
+        raise RowProblem(PAIR_TOO_LONG)
+    trl = {"chosen_ids": chosen, "rejected_ids": rejected, "strength": strength}
+    return replace(pair, trl=trl)
 
 
 def single_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine import rundir
-from training.engine.chat import EMPTY_ANSWER, PROMPT_TOO_LONG, Chat, RowProblem, check_messages, check_text
+from training.engine.chat import (
+    EMPTY_ANSWER,
+    PAIR_TOO_LONG,
+    PROMPT_TOO_LONG,
+    Chat,
+    RowProblem,
+    check_messages,
+    check_text,
+)
 from training.engine.job import Failure, Job, require_ids
 from training.engine.measures import mean, ratio_standard_error, repeats_itself, standard_error, wilson_interval
 from training.engine.spec import ModelRef, ScoreSpec
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from training.engine.sampling import Drawn
 
 PAIRS, SAMPLES, DIVERGENCE, BEFORE_AFTER = "pairs.jsonl", "samples.jsonl", "kl.jsonl", "before_after.jsonl"
-PAIR_TOO_LONG = "prompt and answer too long"
 UNKNOWN_KIND = "kind is neither pair nor prompt"
 
 # (id, prompt ids) and (id, prompt ids, chosen ids, rejected ids)

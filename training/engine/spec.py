@@ -176,6 +176,7 @@ class TrainSpec(Spec):
     max_grad_norm: float = 1.0  # gradient clipping
     desirable_weight: float | None = None  # KTO; None = computed so that both classes weigh alike
     undesirable_weight: float | None = None  # KTO; None = 1
+    margin: float = 1.0  # reward model: by how much a "much better" answer must lead; a third of it for "slightly"
     seed: int = 0  # of LoRA's initial weights and of the row order
     save_every: int = 25  # optimizer steps between checkpoints
     save_total_limit: int = 2  # checkpoints kept
@@ -245,10 +246,7 @@ class TrainSpec(Spec):
         checks.text("reference_cache")
         checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         if own is not None:
-            own.check(self, checks)
-            if own.sources:
-                checks.choice("source", tuple(own.sources))
-            self._check_foreign(checks, own)
+            self._check_own(checks, own)
         if isinstance(self.target_modules, str) and "lm_head" in self.target_modules:
             checks.add("target_modules", Said("must not contain lm_head: TRL computes log-probabilities past it"))
         checks.finish()
@@ -268,6 +266,14 @@ class TrainSpec(Spec):
             for name in ("patience", *guards):
                 if getattr(self, name) not in (0, "off"):
                     checks.add(name, Said("needs looks: set how many steps lie between two of them"))
+
+    def _check_own(self, checks: Checks, own: Method) -> None:
+        own.check(self, checks)
+        if own.sources:
+            checks.choice("source", tuple(own.sources))
+        self._check_foreign(checks, own)
+        if own.makes_reward_model and self.start_adapter:
+            checks.add("start_adapter", Said("must be empty: a reward model begins from a model, not a policy"))
 
     def _check_foreign(self, checks: Checks, own: Method) -> None:
         """A knob of another method would do nothing here, without a word."""

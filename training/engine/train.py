@@ -24,14 +24,15 @@ from annotate.said import Said
 from training.engine import checkpoints, ranks, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
-from training.engine.looks import Looks
+from training.engine.looks import Looks, RewardLooks
 from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
+from training.engine.reward_model import HEAD
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
 from training.engine.sizes import note_surroundings
 from training.engine.spec import ModelRef, TrainSpec
 from training.engine.trackers import tracked
-from training.engine.watch import METRICS, Watch
+from training.engine.watch import Watch, reported
 
 if TYPE_CHECKING:
     from training.engine.models import Device
@@ -77,11 +78,12 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
     set_seed(spec.seed)
-    model: Any = load_base(ref, _weights(spec, device), four_bit=spec.adaptation == "qlora")
+    scores = spec.own.makes_reward_model
+    model: Any = load_base(ref, _weights(spec, device), four_bit=spec.adaptation == "qlora", scores=scores)
     base = model
     if spec.reference_model:
         base = load_base(ModelRef(spec.reference_model, spec.reference_revision), _weights(spec, device))
-    looks = Looks(job, spec, chat, usable)
+    looks = (RewardLooks if scores else Looks)(job, spec, chat, usable)
     looks.measure_base(base)
     if spec.own.has_reference:
         trainer = _held_close(job, spec, device, chat, model, usable, far=None if base is model else base)
@@ -150,6 +152,7 @@ def _finish(
 
     steps, ended_early = looks.ended or (int(trainer.state.global_step), None)
     looks.take_best(trainer.model, steps)
+    job.metrics |= looks.at_end(trainer.model)
     about = _adapter_about(spec, usable, ended_early)
     weights = _gathered_weights(trainer)
     if job.rank:
@@ -165,7 +168,7 @@ def _finish(
 
 
 def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Said:
-    """What the result says of a run that made a policy."""
+    """What the result says of a run that trained something."""
     skipped = len(job.skipped)
     if ended_early is not None:
         return Said(
@@ -282,7 +285,8 @@ def make_trainer(
         lora_dropout=spec.lora_dropout,
         target_modules="all-linear" if modules == ["all-linear"] else modules,
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type="SEQ_CLS" if spec.own.makes_reward_model else "CAUSAL_LM",
+        modules_to_save=[HEAD] if spec.own.makes_reward_model else None,
         use_dora=spec.adaptation == "dora",
     )
     # TRL's disable_dropout also silences lora_dropout. The base's own dropout is always off: only the adapter's is a
@@ -527,7 +531,7 @@ def _last_metrics(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     logged = [entry for entry in history if "loss" in entry]
     found: dict[str, float] = {}
     for entry in logged:
-        found |= {name: float(entry[name]) for name in METRICS if name in entry and math.isfinite(entry[name])}
+        found |= {name: value for name, value in reported(entry).items() if math.isfinite(value)}
     if logged:
         found["first_loss"] = float(logged[0]["loss"])
     return found

@@ -28,7 +28,15 @@ METRICS = (
     "logps/rejected",
     "kl",
 )
+# What TRL's reward trainer calls the same.
+ALSO_CALLED = {"rewards/accuracies": "accuracy", "rewards/margins": "margin"}
 MUST_BE_FINITE = ("loss", "grad_norm")
+
+
+def reported(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the trainer's numbers that are reported."""
+    logs = {name: logs[other] for name, other in ALSO_CALLED.items() if other in logs} | dict(logs)
+    return {name: float(logs[name]) for name in METRICS if logs.get(name) is not None}
 
 
 def most_memory() -> int:
@@ -57,7 +65,7 @@ class Watch:
         """One optimizer step's numbers. Raises Failure `not_finite` at the first NaN or infinity that matters."""
         if "loss" not in logs:
             return  # the summary at the end
-        values = {name: float(logs[name]) for name in METRICS if name in logs}
+        values = reported(logs)
         for name in MUST_BE_FINITE:
             if name in values and not math.isfinite(values[name]):
                 raise Failure(

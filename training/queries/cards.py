@@ -97,7 +97,7 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
 
 def _label(run: Run) -> str:
     method = METHODS.get(run.method)
-    return method.title if method is not None else run.method.upper()
+    return str(method.title) if method is not None else run.method.upper()
 
 
 def _named(policy: Policy) -> str:

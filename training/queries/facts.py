@@ -62,9 +62,10 @@ def new_decisions(project: Project, *, method: str) -> int:
 
 
 def _frozen() -> QuerySet[SnapshotItem]:
-    """Of runs that learned which answers are better. What was only imitated is still to be learned from."""
-    imitating = [name for name, method in METHODS.items() if method.imitates]
-    return SnapshotItem.objects.exclude(snapshot__run__method__in=imitating)
+    """Of runs whose policy learned which answers are better. What was only imitated, or went into a reward model, is
+    still to be learned from."""
+    others = [name for name, method in METHODS.items() if method.imitates or method.makes_reward_model]
+    return SnapshotItem.objects.exclude(snapshot__run__method__in=others)
 
 
 def _heeds_verdicts(project: Project) -> bool:

@@ -3,7 +3,7 @@
 from django.db.models import QuerySet
 
 from annotate.models import Project
-from training.models import Policy, Recipe, RecipeRun, Run
+from training.models import Policy, Recipe, RecipeRun, RewardModel, Run
 
 
 def run_at(recipe_run: RecipeRun, place: int) -> Run | None:
@@ -12,7 +12,9 @@ def run_at(recipe_run: RecipeRun, place: int) -> Run | None:
 
 
 def policy_after(run: Run) -> Policy | None:
-    """What the run made."""
+    """What the run made; after a reward model the policy that it began from, because a reward model continues none."""
+    if RewardModel.objects.filter(run=run).exists():
+        return run.parent
     return Policy.objects.filter(run=run).first()
 
 

@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Comparison, Lineup, Project
-from training.models import Outcome, Policy, Run, SnapshotItem
+from training.models import Outcome, Policy, RewardModel, Run, SnapshotItem
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -28,6 +28,11 @@ def policies_of(project: Project) -> QuerySet[Policy]:
     """The project's policies, newest first, with all that a list shows."""
     rows = project.policies.select_related("parent", "run__snapshot", "run__created_by")
     return rows.defer(*_LARGE).order_by("-number")
+
+
+def reward_models_of(project: Project) -> QuerySet[RewardModel]:
+    """The project's reward models, newest first, with all that a list shows."""
+    return project.reward_models.select_related("run", "run__parent").defer("manifest", "run__result", "run__latest")
 
 
 def in_short(run: Run | None) -> str:

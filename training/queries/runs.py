@@ -14,7 +14,7 @@ from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
 from training.advice import Advice, advice
-from training.models import Outcome, Policy, Run, RunEvent
+from training.models import Outcome, Policy, RewardModel, Run, RunEvent
 from training.queries.curves import SERIES
 from training.rows import SKIP_REASONS
 from training.states import RUN_ACTIVE
@@ -164,6 +164,8 @@ class Live:
 
     run: Run
     policy: Policy | None
+    # What a run made that makes no policy.
+    reward_model: RewardModel | None
     active: bool
     can_cancel: bool
     can_stop: bool
@@ -190,6 +192,7 @@ class Live:
 def live(run: Run) -> Live:
     """Everything that the moving part of the run page shows."""
     policy = Policy.objects.filter(run=run).first()
+    reward_model = RewardModel.objects.filter(run=run).first()
     active = run.state in RUN_ACTIVE
     phase = run.events.filter(kind="phase").order_by("-pk").values_list("data", flat=True).first() if active else None
     doing = told(phase.get("said") or phase.get("message", "")) if phase else ""
@@ -199,6 +202,7 @@ def live(run: Run) -> Live:
     return Live(
         run=run,
         policy=policy,
+        reward_model=reward_model,
         active=active,
         can_cancel=active and run.cancel_requested_at is None,
         can_stop=run.state == Run.State.TRAINING and not (run.cancel_requested_at or run.stop_requested_at),

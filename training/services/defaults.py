@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.engine.methods import METHODS
+from training.engine.methods import METHODS, OWN_KNOBS
 from training.engine.spec import TrainSpec
 from training.models import Loop, Policy, Run
 from training.paths import adapter_folder, is_starter, model_of
@@ -35,6 +35,7 @@ KNOBS = (
     "max_grad_norm",
     "desirable_weight",
     "undesirable_weight",
+    "margin",
     "seed",
     "save_every",
     "min_rows",
@@ -61,6 +62,7 @@ def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
     """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
     own = METHODS[method]
     looks, preset = (STARTER_LOOKS, own.starter) if is_starter(base_model) else (LOOKS, own.expert)
+    looks = {name: value for name, value in looks.items() if name not in OWN_KNOBS - own.knobs}
     spec = TrainSpec(**(looks | dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
 
@@ -78,7 +80,7 @@ def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str
     """
     values = default_settings(method=method, base_model=loop.base_model) | dict(settings)
     model, revision = model_of(parent)
-    adapter = adapter_folder(parent)
+    adapter = "" if METHODS[method].makes_reward_model else adapter_folder(parent)
     anchor = ("", "")
     if parent.anchor is not None and METHODS[method].has_reference and values["reference"] == "base":
         anchor = model_of(parent.anchor)

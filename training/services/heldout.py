@@ -32,6 +32,11 @@ def frozen_for_looks(loop: Loop) -> dict[str, Any]:
     return {"pairs": held_out_pairs(loop)[:LOOK_PAIRS], "prompt_ids": reserved_prompts(loop.project)[:LOOK_PROMPTS]}
 
 
+def frozen_for_reward_model(loop: Loop) -> dict[str, Any]:
+    """The same for a run that makes a reward model, which is measured by its own training job."""
+    return {"pairs": held_out_pairs(loop), "prompt_ids": []}
+
+
 def held_out_pairs(loop: Loop) -> list[dict[str, Any]]:
     """What people prefer on reserved prompts: ``{id, prompt, chosen, rejected}``, ids of rows; the newest, comparisons
     first. What they draw on, and what a reviewer excluded, measures nothing.

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from annotate.said import Said, packed, unpacked
 from training.engine import rundir
 from training.engine.checks import SpecError
+from training.engine.methods import METHODS
 from training.engine.rundir import ManifestError
 from training.launcher import Ending, Watch, end_leftover, finished_before, run_engine
 from training.models import Job, Policy, Run
@@ -23,7 +24,7 @@ from training.services.database import BROKEN, patiently, reconnecting
 from training.services.heldout import score_rows
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, in_line, release, renew
 from training.services.outbound import publish_merge, publish_push, write_merge_dir, write_push_dir
-from training.services.publishing import publish_run, record_skips, relay, write_train_dir
+from training.services.publishing import publish_reward_model, publish_run, record_skips, relay, write_train_dir
 from training.services.release import CannotReleaseError
 from training.services.runs import end_run, mark_training, spec_problems, wish_for
 from training.services.sampling import publish_samples, write_sample_dir
@@ -180,7 +181,9 @@ def _settle(job: Job, lease: Lease, folder: Path, ending: Ending) -> None:
 def _publish(job: Job, lease: Lease, folder: Path, result: dict[str, Any]) -> None:
     try:
         if job.kind == Kind.TRAIN:
-            publish_run(lease=lease, run=_run_of(job), folder=folder, result=result)
+            run = _run_of(job)
+            publish = publish_reward_model if METHODS[run.method].makes_reward_model else publish_run
+            publish(lease=lease, run=run, folder=folder, result=result)
         elif job.kind == Kind.SCORE:
             publish_scores(lease=lease, run=_run_of(job), policy=_policy_of(job), folder=folder, result=result)
         elif job.kind == Kind.TRIAL:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
+from django.utils import timezone
 
 from annotate.said import Said
 from annotate.services.content import policy_author
 from training.engine import rundir
 from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
-from training.models import Job, Policy, Run, RunEvent
-from training.paths import policy_folder
+from training.models import Job, Policy, RewardModel, Run, RunEvent
+from training.paths import policy_folder, reward_model_folder
 from training.services.leases import Lease, finish
 from training.services.runs import brief, move
 from training.services.snapshots import SnapshotChangedError, run_rows, settle, settle_refused
@@ -65,15 +67,8 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
     then the folder takes its number by a rename. A crash before the commit leaves a folder that no row names, and
     the next attempt puts its own in that place. Raises ``LeaseLostError`` or ``ManifestError``.
     """
-    digest = str(result["manifest_sha256"])
-    incoming = policy_folder(run.project_id, 0).parent / f".incoming-{lease.job_id}-{lease.token}"
-    shutil.rmtree(incoming, ignore_errors=True)
-    incoming.parent.mkdir(parents=True, exist_ok=True)
     whole = TrainSpec.from_json(run.spec).makes_whole_models
-    shutil.copytree(folder / ("model" if whole else "adapter"), incoming)
-    try:
-        manifest = rundir.verify_manifest(incoming, digest)
-        _sync(incoming)
+    with _brought_in(lease, run, folder, result) as (incoming, manifest):
         made = run_rows(run)
         with transaction.atomic():
             finish(lease, state=Job.State.DONE)
@@ -91,14 +86,53 @@ def publish_run(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, An
                 model_path=place if whole else run.parent.model_path,
                 anchor=_anchor(run, whole=whole),
                 manifest=manifest,
-                manifest_sha256=digest,
+                manifest_sha256=str(result["manifest_sha256"]),
             )
             settle(snapshot=run.snapshot, made=made, used=map(str, result["used"]), skipped=result["skipped"])
             move(run, to="scoring", why=Said("trained policy %(number)s", number=number), result=brief(result))
             _put_in_place(incoming, policy_folder(run.project_id, number))
+    return policy
+
+
+def publish_reward_model(*, lease: Lease, run: Run, folder: Path, result: Mapping[str, Any]) -> RewardModel:
+    """The same for a run that made a reward model, which ends with that. Raises as ``publish_run``."""
+    with _brought_in(lease, run, folder, result) as (incoming, manifest):
+        made = run_rows(run)
+        with transaction.atomic():
+            finish(lease, state=Job.State.DONE)
+            number = 1 + (run.project.reward_models.aggregate(Max("number"))["number__max"] or 0)
+            reward_model = RewardModel.objects.create(
+                project=run.project,
+                number=number,
+                run=run,
+                manifest=manifest,
+                manifest_sha256=str(result["manifest_sha256"]),
+                metrics=storable(dict(result["metrics"])),
+            )
+            settle(snapshot=run.snapshot, made=made, used=map(str, result["used"]), skipped=result["skipped"])
+            why = Said("Reward model %(number)s was trained.", number=number)
+            ended = {"ended_at": timezone.now(), "code": "ok", "message": why}
+            move(run, to="finished", why=why, result=brief(result), **ended)
+            _put_in_place(incoming, reward_model_folder(run.project_id, number))
+    return reward_model
+
+
+@contextmanager
+def _brought_in(
+    lease: Lease, run: Run, folder: Path, result: Mapping[str, Any]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A verified copy of the weights on the disk where they will stay, and their manifest; gone at the end."""
+    incoming = policy_folder(run.project_id, 0).parent / f".incoming-{lease.job_id}-{lease.token}"
+    shutil.rmtree(incoming, ignore_errors=True)
+    incoming.parent.mkdir(parents=True, exist_ok=True)
+    whole = TrainSpec.from_json(run.spec).makes_whole_models
+    shutil.copytree(folder / ("model" if whole else "adapter"), incoming)
+    try:
+        manifest = rundir.verify_manifest(incoming, str(result["manifest_sha256"]))
+        _sync(incoming)
+        yield incoming, manifest
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
-    return policy
 
 
 def _anchor(run: Run, *, whole: bool) -> Policy | None:

@@ -100,6 +100,8 @@ def check_stages(*, loop: Loop, stages: Sequence[Stage], start: Policy) -> None:
 
 def _foreseen(parent: Policy, spec: TrainSpec) -> Policy:
     """A stand-in for the policy that the stage will make: an adapter, or a whole model. It is never saved."""
+    if spec.own.makes_reward_model:
+        return parent
     place = "policies/foreseen"
     return Policy(
         project=parent.project,

@@ -18,7 +18,7 @@ from training.models import Job, Loop, Policy, RecipeRun, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
-from training.services.heldout import frozen_for_looks
+from training.services.heldout import frozen_for_looks, frozen_for_reward_model
 from training.services.snapshots import Selection, SnapshotChangedError, freeze, rows_like, select_rows
 from training.services.text import storable
 from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
@@ -100,7 +100,7 @@ def plan_run(
         )
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
-    looked_at = _looked_at(loop, like) if spec.look_every else {}
+    looked_at = _looked_at(loop, like, spec)
     return Plan(loop, parent, opened, spec, aggregation, selection, looked_at)
 
 
@@ -210,10 +210,15 @@ def _rows_of(like: Run, spec: TrainSpec) -> Selection:
         raise CannotStartError(error.args[0]) from error
 
 
-def _looked_at(loop: Loop, like: Run | None) -> dict[str, Any]:
+def _looked_at(loop: Loop, like: Run | None, spec: TrainSpec) -> dict[str, Any]:
     """What the run looks at while it trains: the same as the one that it is compared with, if that looked."""
+    measures_itself = spec.own.makes_reward_model
+    if not (spec.look_every or measures_itself):
+        return {}
     job = None if like is None else Job.objects.filter(run=like, kind=Job.Kind.TRAIN).first()
-    return dict(job.payload) if job is not None and job.payload else frozen_for_looks(loop)
+    if job is not None and job.payload and like is not None and (like.method == spec.method or not measures_itself):
+        return dict(job.payload)
+    return frozen_for_reward_model(loop) if measures_itself else frozen_for_looks(loop)
 
 
 # --- Moves ------------------------------------------------------------------------------------------------------------

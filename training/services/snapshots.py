@@ -59,11 +59,15 @@ def select_rows(
     rounds of 100 judgments took the KL to 22 nats and the true reward down again (docs/simulate.md). Where the new ones
     alone cannot be trained on, every current decision is taken: a lead who presses Start again means just that.
 
+    A reward model begins anew each time, and takes every current decision too.
+
     Under an ``aggregation`` other than "single" a decision is a comparison's, or a lineup's: new as well when a
     judgment or a ranking was added to it, or when a verdict changed what it says.
     """
-    learnt = _learnt(parent, method)
     everything = _build(project, maker(method, source), aggregation, ranking_pairs)
+    if METHODS[method].makes_reward_model:  # it continues nothing
+        return Selection(everything, "all", 0, aggregation, ranking_pairs)
+    learnt = _learnt(parent, method)
     fresh = [item for item in everything.items if learnt.lacks(item)]
     new = {(item.kind, item.id) for item in fresh}
     old = [item for item in everything.items if (item.kind, item.id) not in new and learnt.has(item)]

@@ -57,6 +57,7 @@ def policies(request: SignedInRequest, project_id: int) -> HttpResponse:
             for policy in shown
         ],
         "lineage": registry.lineage(membership.project),
+        "reward_models": registry.reward_models_of(membership.project),
     }
     return render(request, "training/policies.html", context)
 

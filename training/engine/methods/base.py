@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from training.engine.spec import TrainSpec
 
 # Shapes of training rows, see `training.engine.rows`.
-Data = Literal["pairs", "unpaired", "demonstrations"]
+Data = Literal["pairs", "graded", "unpaired", "demonstrations"]
+# Fields of TrainSpec about looks at a policy's own answers. What makes no policy has none.
+GUARDS = frozenset(
+    {
+        "kl_guard",
+        "kl_budget",
+        "chosen_guard",
+        "chosen_drop",
+        "length_guard",
+        "length_ratio",
+        "fresh_answers",
+        "fresh_tokens",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class Method(ABC):
     merges: ClassVar[bool] = False
     sums_losses: ClassVar[bool] = False  # may several losses be summed?
     repeats: ClassVar[bool] = True  # may rounds that start by themselves use it?
+    makes_reward_model: ClassVar[bool] = False  # else a policy
 
     @property
     def imitates(self) -> bool:

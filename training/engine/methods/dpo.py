@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine.checks import Checks
-from training.engine.methods.base import Method, Parts, check_losses
+from training.engine.methods.base import GUARDS, Method, Parts, check_losses
 from training.engine.rows import TrainingRow, pair_row
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class _Dpo(Method):
             "f_divergence_type",
             "f_alpha_divergence_coef",
             "use_weighting",
+            *GUARDS,
         }
     )
     # TRL's LoRA guidance is ten times the full fine-tuning rate: 1e-5 at beta 0.1; Zephyr QLoRA used 5e-6. One epoch,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from annotate.said import Said
 from training.engine.checks import Checks
 from training.engine.job import Failure
-from training.engine.methods.base import Method, Parts, check_losses
+from training.engine.methods.base import GUARDS, Method, Parts, check_losses
 from training.engine.order import grouped_by_length
 from training.engine.rows import TrainingRow, single_row
 
@@ -38,7 +38,7 @@ class _Kto(Method):
         "kto": Said("KTO (2402.01306): thumbs up and down, against a moving KL baseline"),
         "apo_zero_unpaired": Said("APO-zero (2408.06266) for single answers: no KL baseline"),
     }
-    knobs = frozenset({"source", "reference", "beta", "loss_type", "desirable_weight", "undesirable_weight"})
+    knobs = frozenset({"source", "reference", "beta", "loss_type", "desirable_weight", "undesirable_weight", *GUARDS})
     # KTO's authors train at 5e-7 to 5e-6, and want at least 4 rows a step for the KL baseline; more are better.
     expert = {  # noqa: RUF012
         "learning_rate": 5e-6,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine.checks import Checks
-from training.engine.methods.base import Method, Parts
+from training.engine.methods.base import GUARDS, Method, Parts
 from training.engine.rows import TrainingRow, demonstration_row
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class _Sft(Method):
         "chosen": Said("answers that people improved, preferred or rated up"),
     }
     losses = {}  # noqa: RUF012  # there is one
-    knobs = frozenset({"source"})
+    knobs = frozenset({"source", *GUARDS})
     # LoRA wants ten times the rate of full fine-tuning, whose usual value is 2e-5 (TRL's default).
     expert = {  # noqa: RUF012
         "learning_rate": 2e-4,

@@ -1,0 +1,117 @@
+"""A run that makes a reward model: what it takes, what it publishes, and that it is never among the policies."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from annotate.aggregation import agreed_strength
+from annotate.models import Judgment, Prompt, User
+from tests.cast import make_comparison, make_judgment, make_prompt
+from training.engine import rundir
+from training.models import Job, Loop, RewardModel, Run
+from training.queries.facts import gather, new_decisions
+from training.queries.invariants import broken
+from training.services.leases import claim
+from training.services.loops import ensure_loop
+from training.services.publishing import publish_reward_model
+from training.services.runs import mark_training, start_run
+from training.services.snapshots import run_rows
+
+pytestmark = pytest.mark.django_db
+
+MEASURED = {"rows": 9, "graded": 4, "heldout_n": 20, "heldout_wins": 14, "heldout_margin": 0.5}
+MEASURED |= {"heldout_accuracy": 0.7, "heldout_low": 0.481, "heldout_high": 0.855}
+
+
+def published(loop: Loop, folder: Path) -> RewardModel:
+    """As if the engine had just finished."""
+    loop.refresh_from_db()
+    run = start_run(loop=loop, method="reward", settings={}, started_by=None, reason="a test")
+    lease = claim(job_id=Job.objects.get(run=run).pk, owner="worker 1")
+    assert lease is not None
+    mark_training(run)
+    (folder / "adapter").mkdir(parents=True)
+    (folder / "adapter" / "weights.safetensors").write_bytes(b"head")
+    digest = rundir.write_manifest(folder / "adapter", {"method": "reward"})
+    ids = [row["id"] for row in run_rows(run).rows]
+    result = {"status": "finished", "used": ids, "skipped": [], "manifest_sha256": digest, "metrics": MEASURED}
+    return publish_reward_model(lease=lease, run=run, folder=folder, result=result)
+
+
+@pytest.fixture
+def loop(project: object, bob: User) -> Iterator[Loop]:
+    loop = ensure_loop(project=project, base_model=str(settings.STARTER_DIR))  # type: ignore[arg-type]
+    for number in range(9):
+        judgment = make_judgment(make_comparison(make_prompt(loop.project), round=1), bob, "A")
+        Judgment.objects.filter(pk=judgment.pk).update(strength=(None, 1, 3)[number % 3])
+    reserved = make_prompt(loop.project, split=Prompt.Split.RESERVED)
+    make_judgment(make_comparison(reserved, round=1), bob, "B")
+    yield loop
+    shutil.rmtree(settings.POLICIES_DIR, ignore_errors=True)
+
+
+def test_its_rows_say_how_much_better_and_it_is_measured_on_reserved_prompts(loop: Loop) -> None:
+    run = start_run(loop=loop, method="reward", settings={"margin": 3}, started_by=None, reason="a test")
+    rows = run_rows(run).rows
+    assert [row["strength"] for row in rows] == [None, 1, 3] * 3
+    assert {row["messages"][0]["content"] for row in rows}.isdisjoint(
+        prompt.messages[0]["content"] for prompt in loop.project.prompts.filter(split=Prompt.Split.RESERVED)
+    )
+    assert (run.spec["margin"], run.spec["start_adapter"], run.spec["look_every"]) == (3, "", 10)
+    assert len(Job.objects.get(run=run).payload["pairs"]) == 1
+
+
+def test_it_ends_its_run_and_leaves_everything_about_policies_as_it_was(loop: Loop, tmp_path: Path) -> None:
+    first = published(loop, tmp_path / "1")
+    run = Run.objects.get()
+    assert (first.number, run.state, run.code, run.made_reward_model) == (1, "finished", "ok", first)
+    assert loop.project.policies.count() == 1
+    loop.refresh_from_db()
+    assert loop.sampler is not None
+    assert (loop.method, loop.sampler.number, loop.project.rounds.count()) == ("dpo", 0, 1)
+    assert gather(loop).run is None
+    # No policy has learnt from these judgments yet; a reward model takes them all each time.
+    assert new_decisions(loop.project, method="dpo") == 9
+    assert published(loop, tmp_path / "2").number == 2
+    assert Run.objects.order_by("pk").last().snapshot.selection == "all"  # type: ignore[union-attr]
+    assert list(broken()) == []
+    (settings.POLICIES_DIR / str(loop.project.pk) / "reward-2" / "weights.safetensors").write_bytes(b"tail")
+    assert len(list(broken())) == 1
+
+
+def test_its_accuracy_stands_on_the_runs_page_with_its_interval(
+    loop: Loop, tmp_path: Path, alice: User, client: Client
+) -> None:
+    made = published(loop, tmp_path / "1")
+    client.force_login(alice)
+    page = client.get(f"/projects/{loop.project.pk}/runs/{made.run.number}/").content.decode()
+    assert "Reward model 1" in page
+    assert "95% interval 48% to 86% (Wilson), 14 of 20 judgments" in " ".join(page.split())
+    page = client.get(f"/projects/{loop.project.pk}/policies/").content.decode()
+    assert "Reward model 1" in page
+    form: Any = client.get(f"/projects/{loop.project.pk}/runs/start/?method=reward").context["form"]
+    assert "margin" in form.fields
+    assert not {"beta", "kl_guard", "reference", "loss_type"} & set(form.fields)
+
+
+@pytest.mark.parametrize(
+    ("votes", "expected"),
+    [
+        ([(1, 3), (1, 1)], 2.0),
+        ([(1, 3), (1, 3), (2, 3)], 1.0),
+        ([(1, 2), (None, None)], 1.0),
+        ([(1, None), (1, 3)], 3.0),
+        ([(2, 3)], 0.0),  # a reviewer decided otherwise
+        ([(1, None), (None, None)], None),
+    ],
+)
+def test_several_peoples_strengths_come_to_one(
+    votes: list[tuple[int | None, int | None]], expected: float | None
+) -> None:
+    assert agreed_strength(votes, preferred=1) == expected
+    assert agreed_strength(votes, preferred=None) is None
