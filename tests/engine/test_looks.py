@@ -14,6 +14,7 @@ from training.engine.spec import ModelRef, ScoreSpec, TrainSpec
 from training.engine.train import train
 
 ROWS = pairs(8)
+TO_IMITATE = [{"id": row["id"], "messages": row["messages"], "completion": row["chosen"]} for row in ROWS]
 # The shorter reply is preferred here: the more is learnt from ROWS, the worse these are told.
 AGAINST = [row | {"kind": "pair", "id": f"h{n}", "chosen": row["rejected"], "rejected": row["chosen"]}
            for n, row in enumerate(pairs(8))]  # fmt: skip
@@ -23,10 +24,11 @@ FRESH: dict[str, Any] = {"fresh_answers": 4, "fresh_tokens": 12}
 
 
 def run(path: Path, starter: Path, heldout: list[dict[str, Any]], **chosen: Any) -> Job:
-    spec = TrainSpec(method="dpo", model=str(starter), **(SETTINGS | chosen))
-    rundir.write_run_dir(path, spec, ROWS, heldout)
+    spec = TrainSpec(**({"method": "dpo", "model": str(starter)} | SETTINGS | chosen))
+    rows = TO_IMITATE if spec.method == "sft" else ROWS
+    rundir.write_run_dir(path, spec, rows, heldout)
     job = Job(path)
-    train(job, spec, ROWS)
+    train(job, spec, rows)
     return job
 
 
@@ -163,3 +165,32 @@ def test_without_held_out_judgments_patience_says_that_it_cannot_work(
     job = run(tmp_path / "run", starter, [], look_every=8, patience=1)
     assert "no held-out judgments" in warnings_of(tmp_path / "run")[0]
     assert job.manifest_sha256 == rundir.verify_manifest(unwatched / "adapter")["sha256"]
+
+
+@pytest.mark.parametrize("case", ["full", "merged", "named"])
+def test_the_kl_is_measured_also_where_the_base_is_another_model(
+    starter: Path, unwatched: Path, tmp_path: Path, case: str
+) -> None:
+    """Every weight is trained; SFT merged an earlier adapter; the reference is a model of its own."""
+    earlier = {"start_adapter": str(unwatched / "adapter")}
+    chosen = {
+        "full": {"adaptation": "full"},
+        "merged": earlier | {"method": "sft"},
+        "named": earlier | {"reference": "previous", "reference_model": str(starter)},
+    }[case]
+    settings = SETTINGS | {"epochs": 1, "save_every": 99} | FRESH | chosen
+    job = run(tmp_path / "run", starter, PROMPTS, look_every=1, kl_guard="warn", kl_budget=1e-9, **settings)
+    assert job.metrics["steps"] == 2
+    assert any("the KL to the base is" in warning for warning in warnings_of(tmp_path / "run"))
+    first, *_, last = looks_of(tmp_path / "run").values()
+    assert (first["kl_per_response"] == 0) == (case == "full")
+    told = [event["message"] for event in rundir.read_events(tmp_path / "run") if event["kind"] == "phase"]
+    assert any("MiB beside the one in training" in message for message in told)
+    made = tmp_path / "run" / "model"
+    policy = ModelRef(str(made)) if made.exists() else ModelRef(str(starter), adapter=str(tmp_path / "run" / "adapter"))
+    spec = ScoreSpec(policy=policy, base=str(starter), max_new_tokens=12, kl_samples=4, seed=0, device="cpu")
+    scored = score_here(tmp_path / "score", spec, PROMPTS).metrics
+    assert last["kl_per_response"] == pytest.approx(scored["kl_per_response"], abs=1e-3)
+    assert last["mean_tokens"] == scored["mean_tokens"]
+    if case == "merged":  # here a model is loaded for it, and the adapter has dropout
+        assert run(tmp_path / "unwatched", starter, [], **settings).manifest_sha256 == job.manifest_sha256

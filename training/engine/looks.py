@@ -63,6 +63,8 @@ class Looks:
         known = prompts or [(row.id, row.prompt_ids) for row in rows]
         self.prompts = known[: spec.fresh_answers] if {spec.kl_guard, spec.length_guard} != {"off"} else []
         self.base: list[float] = []
+        # A model of its own to measure the KL against; None: the one in training with its adapter off.
+        self.base_model: Any = None
         self.start: dict[str, float] = {}
         self.warned: list[str] = []
         self.best = {"accuracy": -1.0, "step": 0, "since": 0}
@@ -89,6 +91,19 @@ class Looks:
         if self.pairs:
             with untouched(base):
                 self.base = self._logprobs(base, _both(self.pairs))
+
+    @property
+    def base_is_apart(self) -> bool:
+        """Is the base another model than the one in training with its adapter off? So it is where every weight is
+        trained, where an earlier adapter was merged, and where it is named as a model of its own."""
+        spec = self.spec
+        merged = bool(spec.start_adapter) and not spec.own.has_reference
+        return spec.adaptation == "full" or merged or bool(spec.reference_model)
+
+    @property
+    def wants_base_model(self) -> bool:
+        """Must a model be kept for it? Only for the guard: it takes memory."""
+        return bool(self.every and self.prompts) and self.spec.kl_guard != "off" and self.base_is_apart
 
     # --- A look ---
 
@@ -131,7 +146,7 @@ class Looks:
         return {"heldout_accuracy": mean([margin > 0 for margin in margins]), "heldout_margin": mean(margins)}
 
     def _fresh(self, model: Any) -> dict[str, float]:
-        """Length of fresh answers, and the KL to the base on them where the base is at hand."""
+        """Length of fresh answers, and the KL to the base on them."""
         from training.engine.sampling import Request, draw, stream_seed
 
         if not self.prompts:
@@ -147,15 +162,15 @@ class Looks:
             before_batch=lambda done: None,
         )
         values = {"mean_tokens": mean([len(answer.ids) for answer in drawn])}
-        # The base is the model without its adapter. It is not at hand where an earlier adapter was merged into that, or
-        # every weight is trained, or it is a model of its own.
-        merged = self.spec.start_adapter and not self.spec.own.has_reference
-        if merged or self.spec.reference_model or not hasattr(model, "disable_adapter"):
+        if self.base_is_apart and self.base_model is None:
             return values
         answers = [(ids, answer.ids) for (_, ids), answer in zip(self.prompts, drawn, strict=True)]
         policy = self._logprobs(model, answers)
-        with model.disable_adapter():
-            base = self._logprobs(model, answers)
+        if self.base_model is not None:
+            base = self._logprobs(self.base_model, answers)
+        else:
+            with model.disable_adapter():
+                base = self._logprobs(model, answers)
         gaps = [ours - theirs for ours, theirs in zip(policy, base, strict=True)]
         error = standard_error(gaps)
         return values | {"kl_per_response": mean(gaps)} | ({} if error is None else {"kl_per_response_se": error})

@@ -24,7 +24,7 @@ from annotate.said import Said
 from training.engine import checkpoints, ranks, rundir
 from training.engine.chat import Chat
 from training.engine.job import Cancelled, Failure, Job, versions
-from training.engine.looks import Looks, RewardLooks
+from training.engine.looks import Looks, RewardLooks, untouched
 from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
 from training.engine.reward_model import HEAD
@@ -98,6 +98,8 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
             Said("Whole models are not made where each process holds a part. Train an adapter, or without sharding."),
         )
     _require_space(job, trainer.model, spec)
+    if looks.wants_base_model:
+        looks.base_model = _base_to_look_at(job, spec, device, trainer, None if base is model else base)
 
     trainer.remove_callback(PrinterCallback)
     found = _watch_and_find_checkpoint(job, whole, trainer, usable, looks)
@@ -185,6 +187,26 @@ def _closing(job: Job, *, rows: int, steps: int, ended_early: Said | None) -> Sa
 def _weights(spec: TrainSpec, device: "Device") -> "Device":
     """In which precision the weights are held: where all of them are trained, steps are too small for bfloat16."""
     return replace(device, bf16=False) if spec.adaptation == "full" else device
+
+
+def _base_to_look_at(job: Job, spec: TrainSpec, device: "Device", trainer: Any, named: Any) -> Any:
+    """The model that the KL is measured against: the one that the spec names, the trainer's reference where that is the
+    base, or the base loaded once more."""
+    from training.engine.models import load_base
+
+    found = named
+    if found is None and not (spec.reference == "previous" and spec.start_adapter):
+        found = getattr(trainer, "ref_model", None)
+    if found is None:
+        ref = ModelRef(spec.model, spec.revision)
+        with untouched(trainer.model):
+            found = load_base(ref, _weights(spec, device), four_bit=spec.adaptation == "qlora")
+    size = sum(weight.numel() * weight.element_size() for weight in found.parameters())
+    job.events.phase(
+        "base",
+        Said("The KL is measured against a model of its own: %(mib)s MiB beside the one in training.", mib=size >> 20),
+    )
+    return found
 
 
 def _with_adapter_merged(base: Any, adapter: str) -> Any:
