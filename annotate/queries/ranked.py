@@ -4,7 +4,7 @@ The sister of ``quality``, which has the questions about judgments. Superseded a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -95,7 +95,7 @@ def agreement(lineups: Iterable[Sequence[Order]]) -> RankingAgreement:
     labels: list[Label] = []
     units: dict[tuple[int, int], int] = {}
     for said in lineups:
-        counts.append(_same(said))
+        counts.append(_same(entry.ranks for entry in said))
         for entry in said:
             for response, rank in entry.ranks.items():
                 unit = units.setdefault((entry.lineup, response), len(units))
@@ -105,13 +105,13 @@ def agreement(lineups: Iterable[Sequence[Order]]) -> RankingAgreement:
     return RankingAgreement(clustered_share(counts, resamples=_RESAMPLES), ordinal, len(counts))
 
 
-def _same(said: Sequence[Order]) -> tuple[int, int]:
-    """Of two answers and two people each: how often both said the same of them, and how often they could have."""
+def _same(orders: Iterable[Mapping[int, int]]) -> tuple[int, int]:
+    """Of two answers and two orders each: how often both say the same of them, and how often they could."""
     same = pairs = 0
-    for left, right in combinations(said, 2):
-        for one, other in combinations(sorted(left.ranks.keys() & right.ranks.keys()), 2):
+    for left, right in combinations(orders, 2):
+        for one, other in combinations(sorted(left.keys() & right.keys()), 2):
             pairs += 1
-            same += label_between(left.ranks, one, other) == label_between(right.ranks, one, other)
+            same += label_between(left, one, other) == label_between(right, one, other)
     return same, pairs
 
 
@@ -143,13 +143,15 @@ class RankerQuality:
 
     ``first_shown``: how often the answer shown first is put above the one shown last, ties apart. The order is random,
     so it should hold one half. ``same``: of two answers, how often somebody else said the same of them. ``gold``: how
-    many of the orders that are known were given so.
+    many of the orders that are known were given so. ``self_consistency``: of two answers that were asked again, how
+    often the person said the same of them.
     """
 
     annotator: int
     rankings: int
     same: Share
     gold: Share
+    self_consistency: Share
     first_shown: Share
     fast: Share
     skips: Share
@@ -165,6 +167,18 @@ def gold_answers(rankings: QuerySet[Ranking], *, most: int | None = None) -> lis
     ]
 
 
+def recheck_outcomes(project: Project) -> dict[int, list[tuple[int, int]]]:
+    """By annotator, of each set that they ranked again: (same, all) of its pairs; skips apart."""
+    again = counting(project).filter(lineup__purpose=Comparison.Purpose.RECHECK, value=Ranked.RANKED)
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for who, *columns in again.values_list(
+        "annotator_id", "shown", "ranks", "lineup__original__shown", "lineup__original__ranks"
+    ):
+        now, before = (dict(zip(*columns[at : at + 2], strict=True)) for at in (0, 2))
+        found[who].append(_same([now, before]))
+    return found
+
+
 def annotators(project: Project, entries: Sequence[Order]) -> list[RankerQuality]:
     """Everyone who ranked, most rankings first. ``entries`` are everybody's, or the shares of agreement are empty."""
     by_person: dict[int, list[Order]] = defaultdict(list)
@@ -173,17 +187,27 @@ def annotators(project: Project, entries: Sequence[Order]) -> list[RankerQuality
     same: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for said in shared(entries).values():
         for entry in said:
-            pairs = [_same([entry, other]) for other in said if other is not entry]
+            pairs = [_same([entry.ranks, other.ranks]) for other in said if other is not entry]
             same[entry.annotator].append((sum(hits for hits, _ in pairs), sum(n for _, n in pairs)))
     gold: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for who, counts in gold_answers(counting(project)):
         gold[who].append(counts)
-    found = [_quality(who, mine, same[who], gold[who], fast=project.fast_seconds) for who, mine in by_person.items()]
+    again = recheck_outcomes(project)
+    found = [
+        _quality(who, mine, same[who], gold[who], again.get(who, []), fast=project.fast_seconds)
+        for who, mine in by_person.items()
+    ]
     return sorted(found, key=lambda entry: (-entry.rankings, entry.annotator))
 
 
 def _quality(
-    annotator: int, mine: Sequence[Order], same: list[tuple[int, int]], gold: list[tuple[int, int]], *, fast: float
+    annotator: int,
+    mine: Sequence[Order],
+    same: Sequence[tuple[int, int]],
+    gold: Sequence[tuple[int, int]],
+    again: Sequence[tuple[int, int]],
+    *,
+    fast: float,
 ) -> RankerQuality:
     ranked = [entry for entry in mine if entry.ranks]
     ends = [
@@ -195,6 +219,7 @@ def _quality(
         rankings=len(mine),
         same=clustered_share(same, resamples=_RESAMPLES),
         gold=cautious_share(gold),
+        self_consistency=cautious_share(again),
         first_shown=wilson(sum(first < last for first, last in ends), len(ends)),
         fast=wilson(sum(ms < 1000 * fast for ms in timed), len(timed)),
         skips=wilson(len(mine) - len(ranked), len(mine)),

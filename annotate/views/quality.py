@@ -129,7 +129,7 @@ def _ranking_figures(found: ranked.RankingAgreement) -> list[object]:
 
 
 def _rankers(project: Project) -> Iterator[list[object]]:
-    shares = ("same", "gold", "first_shown", "fast", "skips")
+    shares = ("same", "gold", "self_consistency", "first_shown", "fast", "skips")
     columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
     yield ["annotator", "rankings", "median_seconds", *columns]
     people = dict(User.objects.filter(rankings__project=project).values_list("pk", "pseudonym"))

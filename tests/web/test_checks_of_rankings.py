@@ -1,21 +1,23 @@
 """Gold questions and rechecks of rankings come unmarked, and tell what they are there to tell."""
 
 import random
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from scipy import stats
 
 from annotate import assign
-from annotate.models import Lineup, Project, Slot, User
+from annotate.models import Lineup, LineupAnswer, Project, Ranking, Slot, User
 from annotate.queries import ranked
 from annotate.queries.invariants import broken
 from annotate.queries.unsettled import disputed_lineups, skipped_lineups
 from annotate.services.checks import NotGoldError, make_gold_lineup, slip_in_check
-from annotate.services.claims import claim_slot
+from annotate.services.claims import claim_slot, release_slots
 from annotate.services.limits import apply_limits
-from annotate.services.rankings import record_ranking
+from annotate.services.rankings import record_ranking, shown_in
 from annotate.stats.intervals import wilson
 from tests.cast import join, make_lineup, make_prompt, make_ranking, make_user
 
@@ -168,3 +170,54 @@ def test_a_page_that_shows_what_is_known_is_closed_to_annotators_and_the_measure
     client.force_login(lea)
     assert "Known orders right" in client.get(own).content.decode()
     assert "83%" in client.get(reverse("annotate:quality", args=[asks.pk])).content.decode()
+
+
+# --- Rechecks ---------------------------------------------------------------------------------------------------------
+
+
+def days_old(*rankings: Ranking) -> None:
+    Ranking.objects.filter(pk__in=[ranking.pk for ranking in rankings]).update(
+        created_at=timezone.now() - timedelta(days=3)
+    )
+
+
+def test_a_recheck_shows_the_same_answers_in_another_order_to_the_same_person_once(
+    asks: Project, bob: User, eve: User
+) -> None:
+    asks.recheck_percent, asks.recheck_after_hours = 50, 48
+    first = make_ranking(make_lineup(make_prompt(asks), "Ada", "Bea", "Cem"), bob, [1, 2, 3])
+    make_ranking(make_lineup(make_prompt(asks)), bob, [])  # a skip says nothing
+    days_old(*Ranking.objects.all())
+    make_ranking(make_lineup(make_prompt(asks)), bob, [1, 2, 3, 4])  # too new
+    for who in (eve, bob):
+        for seed in range(20):
+            slip_in_check(project=asks, annotator=who, kind="ranking", now=timezone.now(), rng=random.Random(seed))
+    again = Lineup.objects.get(purpose="recheck")
+    assert (again.original, again.same_as, Slot.objects.get(lineup=again).only_for) == (first, first.lineup, bob)
+    for seed in range(20):  # of six orders of three answers, one is the first time's
+        slot = claim(asks, bob, seed)
+        assert slot.lineup == again
+        assert shown_in(slot) != first.shown
+        assert shown_in(Slot.objects.get(pk=slot.pk)) == shown_in(slot)
+        assert sorted(shown_in(slot)) == first.shown
+        release_slots(project=asks, annotator=bob)
+
+
+def test_agreeing_with_oneself_is_told_by_the_answers_and_not_by_their_places(asks: Project, bob: User) -> None:
+    for before, now in (([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 2, 3, 4], [2, 1, 3, 3]), ([1, 2, 3, 4], [])):
+        original = make_ranking(make_lineup(make_prompt(asks)), bob, before)
+        again = Lineup.objects.create(
+            project=asks, prompt=original.lineup.prompt, split="train", purpose="recheck", same_as=original.lineup,
+            original=original,
+        )  # fmt: skip
+        LineupAnswer.objects.bulk_create(LineupAnswer(lineup=again, response_id=pk) for pk in original.shown)
+        second = make_ranking(again, bob, now)
+        # As if they had been shown in the opposite order.
+        Ranking.objects.filter(pk=second.pk).update(shown=second.shown[::-1], ranks=second.ranks[::-1])
+    (found,) = ranked.annotators(asks, ranked.orders(asks))
+    assert (found.self_consistency.hits, found.self_consistency.n) == (10, 12)
+    theirs = stats.binomtest(5, 6).proportion_ci(method="wilson")  # the same share; the sets are two, though
+    assert found.self_consistency.low is not None
+    assert found.self_consistency.low < theirs.low
+    assert (found.self_consistency.low, found.self_consistency.high) == pytest.approx(_wilson(10 / 12, 2))
+    assert list(broken()) == []
