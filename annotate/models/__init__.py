@@ -21,9 +21,10 @@ from annotate.models.queue import Assignment
 from annotate.models.quiz import QuizAnswer, QuizAttempt
 from annotate.models.ranking import Lineup, LineupAnswer, Ranked, Ranking
 from annotate.models.session import Session
-from annotate.models.work import Choice, Judgment, Rating, SkipReason, Slot, Thumb
+from annotate.models.work import COUNTS, Choice, Judgment, Rating, SkipReason, Slot, Thumb
 
 __all__ = [
+    "COUNTS",
     "Adjudication",
     "Aggregation",
     "AnnotatorGroup",

@@ -198,6 +198,10 @@ class Decision(models.Model):
         abstract = True
 
 
+# Which decisions count: neither changed since nor retracted.
+COUNTS = Q(superseded_at__isnull=True, retracted_at__isnull=True)
+
+
 class Judgment(Decision):
     """One annotator's decision on one comparison."""
 

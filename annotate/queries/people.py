@@ -1,10 +1,10 @@
 """Questions about the people of a project."""
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Invite, Judgment, Membership, Project, Ranking, Rating
+from annotate.models import COUNTS, Invite, Judgment, Membership, Project, Ranking, Rating
 
 
 def members_of(project: Project) -> QuerySet[Membership]:
@@ -30,8 +30,7 @@ def open_invites(project: Project) -> list[Invite]:
 def _made_by_member(model: type[Judgment] | type[Rating] | type[Ranking]) -> Coalesce:
     # A subquery each: joining both tables would multiply one count by the other.
     made = (
-        model._default_manager.filter(project=OuterRef("project"), annotator=OuterRef("user"))
-        .filter(Q(superseded_at__isnull=True, retracted_at__isnull=True))
+        model._default_manager.filter(COUNTS, project=OuterRef("project"), annotator=OuterRef("user"))
         .order_by()
         .values("annotator")
         .annotate(number=Count("pk"))

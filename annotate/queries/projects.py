@@ -8,7 +8,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 
-from annotate.models import Choice, Guideline, Judgment, Membership, Project, Ranking, Rating, Slot, Thumb, User
+from annotate.models import COUNTS, Choice, Guideline, Judgment, Membership, Project, Ranking, Rating, Slot, Thumb, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,7 @@ def midnight(now: datetime | None = None) -> datetime:
 
 
 def _counting(project: Project) -> tuple[QuerySet[Judgment], QuerySet[Rating], QuerySet[Ranking]]:
-    current = {"superseded_at__isnull": True, "retracted_at__isnull": True}
-    return (
-        project.judgments.filter(**current),
-        project.ratings.filter(**current),
-        project.rankings.filter(**current),
-    )
+    return project.judgments.filter(COUNTS), project.ratings.filter(COUNTS), project.rankings.filter(COUNTS)
 
 
 def _shares(counts: dict[str, int], labels: Sequence[tuple[str, str | Promise]]) -> list[Share]:

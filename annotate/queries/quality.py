@@ -13,7 +13,7 @@ from typing import NamedTuple
 from django.db.models import BooleanField, Case, F, IntegerField, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast, Length
 
-from annotate.models import Choice, Comparison, Judgment, Project, User
+from annotate.models import COUNTS, Choice, Comparison, Judgment, Project, User
 from annotate.stats.agreement import Alpha, Label, alpha, pairwise, raw_agreement
 from annotate.stats.intervals import Share, wilson
 from annotate.stats.shortcuts import Preference, Shortcuts, longest_run, shortcuts, unlikely_run
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 def counting(project: Project) -> QuerySet[Judgment]:
     """The judgments that count: neither superseded nor retracted."""
-    return Judgment.objects.filter(project=project, superseded_at__isnull=True, retracted_at__isnull=True)
+    return Judgment.objects.filter(COUNTS, project=project)
 
 
 def rows(project: Project, *, annotator: User | None = None) -> list[Row]:

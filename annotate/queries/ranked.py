@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from annotate.models import Comparison, Project, Ranked, Ranking, User
+from annotate.models import COUNTS, Comparison, Project, Ranked, Ranking, User
 from annotate.orders import label_between, orders_right
 from annotate.stats.agreement import Alpha, Label, alpha, clustered_share
 from annotate.stats.intervals import Share, cautious_share, wilson
@@ -37,7 +37,7 @@ class Order(NamedTuple):
 
 def counting(project: Project) -> QuerySet[Ranking]:
     """The rankings that count: neither superseded nor retracted."""
-    return Ranking.objects.filter(project=project, superseded_at__isnull=True, retracted_at__isnull=True)
+    return Ranking.objects.filter(COUNTS, project=project)
 
 
 def orders(project: Project, *, annotator: User | None = None) -> list[Order]:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from django.db.models import QuerySet
 
-from annotate.models import Author, Judgment, Project, Ranking, Rating, Response
+from annotate.models import COUNTS, Author, Judgment, Project, Ranking, Rating, Response
 from annotate.records import Answer, JudgmentRecord, RankingRecord, RatingRecord
 
 # A page of judgments holds its prompts and answers too, so this bounds memory as well as the time a read lock is held:
@@ -103,7 +103,7 @@ def ranking_records(
 
 
 def _active(rows: QuerySet[_Decision], include_inactive: bool) -> QuerySet[_Decision]:
-    return rows if include_inactive else rows.filter(superseded_at__isnull=True, retracted_at__isnull=True)
+    return rows if include_inactive else rows.filter(COUNTS)
 
 
 def _in_chunks(rows: QuerySet[_Decision], *, ids: Iterable[int] | None, since_id: int | None) -> Iterator[_Decision]:

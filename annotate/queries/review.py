@@ -6,6 +6,7 @@ from datetime import datetime
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from annotate.models import (
+    COUNTS,
     Adjudication,
     AuditEntry,
     Comparison,
@@ -66,9 +67,7 @@ def passed_over(project: Project) -> QuerySet[Comparison]:
     Not those of reported prompts: they wait for the report, and are asked again when the prompt is kept.
     """
     instead = Slot.objects.filter(replaces=OuterRef("slot"))
-    skipped = Judgment.objects.filter(
-        project=project, choice="skip", superseded_at__isnull=True, retracted_at__isnull=True
-    ).filter(~Exists(instead))
+    skipped = Judgment.objects.filter(COUNTS, ~Exists(instead), project=project, choice="skip")
     settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
     reported = PromptReport.objects.filter(
         Q(resolved_at__isnull=True) | Q(resolution=PromptReport.Resolution.WITHDRAWN), prompt=OuterRef("prompt")
@@ -85,11 +84,7 @@ def passed_over(project: Project) -> QuerySet[Comparison]:
 
 def dispute_of(comparison: Comparison) -> Dispute:
     """The comparison with what everyone said of it."""
-    judgments = (
-        Judgment.objects.filter(comparison=comparison, superseded_at__isnull=True, retracted_at__isnull=True)
-        .select_related("annotator")
-        .order_by("id")
-    )
+    judgments = Judgment.objects.filter(COUNTS, comparison=comparison).select_related("annotator").order_by("id")
     decisions = [
         Decision(
             annotator=judgment.annotator.pseudonym,

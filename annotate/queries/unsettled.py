@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from annotate.models import (
+    COUNTS,
     Closure,
     Comparison,
     Lineup,
@@ -22,8 +23,6 @@ from annotate.models import (
 )
 from annotate.orders import lowest_tau
 from annotate.queries import ranked
-
-_STANDING = {"superseded_at__isnull": True, "retracted_at__isnull": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ def disputed_lineups(project: Project) -> list[int]:
 
 def skipped_lineups(project: Project) -> QuerySet[Lineup]:
     """Lineups that were skipped, that nobody else is asked about, and that have no verdict; as ``passed_over``."""
-    skips = Ranking.objects.filter(project=project, value="skip", **_STANDING)
+    skips = Ranking.objects.filter(COUNTS, project=project, value="skip")
     settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
     waiting = Lineup.objects.filter(
         ~Exists(settled),
@@ -111,7 +110,7 @@ def skipped_lineups(project: Project) -> QuerySet[Lineup]:
 
 def skipped_thumbs(project: Project) -> QuerySet[Response]:
     """Answers whose thumb was skipped, that nobody else is asked about, and that no reviewer closed."""
-    skips = Rating.objects.filter(project=project, value=Thumb.SKIP, **_STANDING)
+    skips = Rating.objects.filter(COUNTS, project=project, value=Thumb.SKIP)
     closed = Closure.objects.filter(response=OuterRef("pk"))
     waiting = Response.objects.filter(~Exists(closed), pk__in=_unanswered(skips).values("response"))
     return waiting.filter(~Exists(_reported())).select_related("prompt").order_by("id")
@@ -131,7 +130,7 @@ def _reported() -> QuerySet[PromptReport]:
 def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
     """The lineup with what everyone said of it."""
     responses = sorted(lineup.responses.all(), key=lambda response: response.pk)
-    rankings = Ranking.objects.filter(lineup=lineup, **_STANDING).select_related("annotator").order_by("id")
+    rankings = Ranking.objects.filter(COUNTS, lineup=lineup).select_related("annotator").order_by("id")
     orders = [
         Order(
             annotator=ranking.annotator.pseudonym,
@@ -153,7 +152,7 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
 
 def skips_of(response: Response) -> SkippedThumb:
     """The answer with the skips that stand."""
-    skips = Rating.objects.filter(response=response, value=Thumb.SKIP, **_STANDING).select_related("annotator")
+    skips = Rating.objects.filter(COUNTS, response=response, value=Thumb.SKIP).select_related("annotator")
     return SkippedThumb(response, list(skips.order_by("id")))
 
 

@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
 from annotate.models import (
+    COUNTS,
     Comparison,
     Judgment,
     Lineup,
@@ -141,14 +142,12 @@ def due_rechecks(
         "annotator": annotator,
         f"{subject}__purpose": Comparison.Purpose.COLLECT,
         "skip_reason": "",
-        "superseded_at__isnull": True,
-        "retracted_at__isnull": True,
         "created_at__lte": now - timedelta(hours=project.recheck_after_hours),
         "rechecks__isnull": True,
     }
     if kind == Slot.Kind.RANKING:
-        return Ranking.objects.filter(**due).select_related(subject).order_by("id")
-    return Judgment.objects.filter(**due).select_related(subject).order_by("id")
+        return Ranking.objects.filter(COUNTS, **due).select_related(subject).order_by("id")
+    return Judgment.objects.filter(COUNTS, **due).select_related(subject).order_by("id")
 
 
 def _ask(question: Comparison | Lineup, annotator: User, kind: str) -> None:

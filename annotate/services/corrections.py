@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 
-from annotate.models import Guideline, Judgment, Project, Ranking, Rating, Slot, User
+from annotate.models import COUNTS, Guideline, Judgment, Project, Ranking, Rating, Slot, User
 from annotate.queries.judging import DECISIONS
 from annotate.services.judging import Conflict, Gone, Saved, Why, judgment_values, rating_values
 from annotate.services.rankings import ranking_values
@@ -26,13 +26,7 @@ def last_decision(*, project: Project, annotator: User, kind: str, now: datetime
     """The annotator's newest decision that counts, when it is new enough to be undone."""
     return (
         DECISIONS[kind]
-        ._default_manager.filter(
-            project=project,
-            annotator=annotator,
-            superseded_at__isnull=True,
-            retracted_at__isnull=True,
-            created_at__gte=now - UNDO_WITHIN,
-        )
+        ._default_manager.filter(COUNTS, project=project, annotator=annotator, created_at__gte=now - UNDO_WITHIN)
         .order_by("-created_at", "-id")
         .first()
     )
@@ -48,7 +42,7 @@ def undo_last(*, project: Project, annotator: User, kind: str, client_id: uuid.U
     if last is None or last.client_id != client_id or last.slot_id is None:
         return False
     with transaction.atomic():
-        counting = type(last)._default_manager.filter(pk=last.pk, superseded_at__isnull=True, retracted_at__isnull=True)
+        counting = type(last)._default_manager.filter(COUNTS, pk=last.pk)
         if counting.update(superseded_at=now) != 1:
             return False
         if is_skip(last):
@@ -118,7 +112,7 @@ def _change(
         with transaction.atomic():
             # A retraction takes the same lock, so that one of the two sees what the other did.
             Project.objects.select_for_update(no_key=True).get(pk=old.project_id)
-            standing = model._default_manager.filter(pk=old.pk, superseded_at__isnull=True, retracted_at__isnull=True)
+            standing = model._default_manager.filter(COUNTS, pk=old.pk)
             if standing.update(superseded_at=now) == 1:
                 made = model._default_manager.create(
                     client_id=client_id,

@@ -6,7 +6,7 @@ from typing import TypeVar
 from django.db import transaction
 from django.db.models import QuerySet
 
-from annotate.models import Judgment, Membership, Project, Ranking, Rating, User
+from annotate.models import COUNTS, Judgment, Membership, Project, Ranking, Rating, User
 from annotate.queries import quality, ranked
 from annotate.queries.projects import midnight
 from annotate.said import Said
@@ -100,11 +100,7 @@ def _beyond_fast(project: Project, membership: Membership) -> str:
 def _since_resumed(model: type[_D], membership: Membership) -> QuerySet[_D]:
     """The member's decisions that count, newest first; a skip says nothing about care."""
     made = model._default_manager.filter(
-        annotator=membership.user_id,
-        project=membership.project_id,
-        superseded_at__isnull=True,
-        retracted_at__isnull=True,
-        skip_reason="",
+        COUNTS, annotator=membership.user_id, project=membership.project_id, skip_reason=""
     )
     if membership.resumed_at is not None:
         made = made.filter(created_at__gt=membership.resumed_at)

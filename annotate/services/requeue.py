@@ -4,12 +4,11 @@ What is put back is a new slot that ``replaces`` the skipped one. Nobody who was
 their own slot stays theirs. The unique constraint on ``replaces`` makes one skip one new slot, whoever races.
 """
 
-from datetime import datetime
-
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
 from annotate.models import (
+    COUNTS,
     Choice,
     Comparison,
     Judgment,
@@ -161,12 +160,11 @@ def _locked_subject(decision: Judgment | Rating | Ranking) -> Comparison | Respo
 
 
 def _standing_skips(decision: Judgment | Rating | Ranking) -> int:
-    standing: dict[str, datetime | bool | None] = {"superseded_at__isnull": True, "retracted_at__isnull": True}
     if isinstance(decision, Judgment):
-        return Judgment.objects.filter(comparison=decision.comparison_id, choice=Choice.SKIP, **standing).count()
+        return Judgment.objects.filter(COUNTS, comparison=decision.comparison_id, choice=Choice.SKIP).count()
     if isinstance(decision, Ranking):
-        return Ranking.objects.filter(lineup=decision.lineup_id, value=Ranked.SKIP, **standing).count()
-    return Rating.objects.filter(response=decision.response_id, value=Thumb.SKIP, **standing).count()
+        return Ranking.objects.filter(COUNTS, lineup=decision.lineup_id, value=Ranked.SKIP).count()
+    return Rating.objects.filter(COUNTS, response=decision.response_id, value=Thumb.SKIP).count()
 
 
 def _is_over(subject: Comparison | Response | Lineup | None) -> bool:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from annotate.models import (
+    COUNTS,
     Judgment,
     Project,
     Prompt,
@@ -114,7 +115,7 @@ def retract(
 
 
 def _matching(rows: "QuerySet[_M]", retraction: Retraction) -> "QuerySet[_M]":
-    rows = rows.filter(project=retraction.project, superseded_at__isnull=True, retracted_at__isnull=True)
+    rows = rows.filter(COUNTS, project=retraction.project)
     if retraction.annotator is not None:
         rows = rows.filter(annotator=retraction.annotator)
     if retraction.since is not None:

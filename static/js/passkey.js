@@ -6,7 +6,9 @@
     const said = form.querySelector("[data-said]"), field = form.querySelector("[name=credential]");
     const button = form.querySelector("button");
     const say = (text) => { said.textContent = text; said.hidden = !text; };
-    const able = window.PublicKeyCredential?.parseRequestOptionsFromJSON && navigator.credentials;
+    // A passkey is for a name: browsers make none for 127.0.0.1.
+    const named = !/^[\d.]+$|:/.test(location.hostname.replace(/[[\]]/g, ""));
+    const able = named && window.PublicKeyCredential?.parseRequestOptionsFromJSON && navigator.credentials;
     // Nobody who signs in otherwise needs to read what their browser lacks.
     form.hidden = !able && Boolean(form.dataset.ask);
     if (!able) {

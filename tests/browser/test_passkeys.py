@@ -119,3 +119,13 @@ def test_where_a_browser_allows_no_passkeys_nobody_is_led_to_them(page: Page) ->
     page.goto("/accounts/passkeys/add/")
     confirm(page, page.get_by_text("This browser cannot use passkeys here"))
     expect(page.get_by_role("button", name="Add a passkey")).to_be_disabled()
+
+
+def test_no_passkey_is_offered_at_an_address_that_is_a_number(site: WebSite, visit: Visit) -> None:
+    """Browsers make none there, and would say so only after the press."""
+    desk = site.seed(pairs=1)
+    page = visit(desk, "/accounts/login/")
+    page.context.clear_cookies()
+    page.goto("/accounts/login/")
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    expect(page.locator("form[data-passkey]")).to_be_hidden()

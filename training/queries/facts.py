@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
+from annotate.models import COUNTS, Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
 from annotate.said import Said
 from training.engine.methods import METHODS
 from training.loop import ActiveRecipe, ActiveRun, LastSampling, LoopFacts
@@ -77,8 +77,7 @@ def _new_verdicts(project: Project, *, choices: list[str]) -> int:
     """Comparisons of which no judgment is new, but the verdict is, and says otherwise than what was frozen last."""
     if not _heeds_verdicts(project):
         return 0
-    standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
-    judged = Judgment.objects.filter(comparison=OuterRef("comparison"), **standing)
+    judged = Judgment.objects.filter(COUNTS, comparison=OuterRef("comparison"))
     seen = _frozen().filter(judgment=OuterRef("pk"))
     frozen = SnapshotComparison.objects.filter(comparison=OuterRef("comparison")).order_by("-snapshot_id")
     verdicts = Adjudication.objects.filter(
@@ -97,8 +96,7 @@ def _new_orders(project: Project) -> int:
     """The same of lineups; a verdict that only confirms what was frozen last counts until a run has frozen it."""
     if not _heeds_verdicts(project):
         return 0
-    standing = {"superseded_at__isnull": True, "retracted_at__isnull": True}
-    orders = Ranking.objects.filter(lineup=OuterRef("lineup"), **standing)
+    orders = Ranking.objects.filter(COUNTS, lineup=OuterRef("lineup"))
     seen = _frozen().filter(ranking=OuterRef("pk"))
     verdicts = OrderVerdict.objects.filter(
         Exists(orders),

@@ -4,33 +4,31 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from annotate.models import Judgment, Project, Prompt, Ranking, Rating
+from annotate.models import COUNTS, Judgment, Project, Prompt, Ranking, Rating
 from annotate.said import Said, counted
 from training.engine.methods import METHODS
 from training.engine.methods.base import Method
 from training.engine.methods.kto import balance, kto_weights
 
-CURRENT = Q(superseded_at__isnull=True, retracted_at__isnull=True)
-
 
 def collected(project: Project) -> QuerySet[Judgment]:
     """Current judgments that could be trained on: neither duels, gold questions and rechecks, nor reserved prompts."""
     return Judgment.objects.filter(
-        CURRENT, project=project, comparison__purpose="collect", comparison__split=Prompt.Split.TRAIN
+        COUNTS, project=project, comparison__purpose="collect", comparison__split=Prompt.Split.TRAIN
     )
 
 
 def rated(project: Project) -> QuerySet[Rating]:
     """Current thumbs that could be trained on."""
     return Rating.objects.filter(
-        CURRENT, project=project, value__in=["up", "down"], response__prompt__split=Prompt.Split.TRAIN
+        COUNTS, project=project, value__in=["up", "down"], response__prompt__split=Prompt.Split.TRAIN
     )
 
 
 def ranked(project: Project) -> QuerySet[Ranking]:
     """Current rankings that say of two answers which is better; no checks."""
     return Ranking.objects.filter(
-        CURRENT, project=project, pairs__gt=0, lineup__purpose="collect", lineup__split=Prompt.Split.TRAIN
+        COUNTS, project=project, pairs__gt=0, lineup__purpose="collect", lineup__split=Prompt.Split.TRAIN
     )
 
 

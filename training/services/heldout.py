@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from annotate.models import Aggregation, Judgment, Project, Prompt, Ranking, Response
+from annotate.models import COUNTS, Aggregation, Judgment, Project, Prompt, Ranking, Response
 from annotate.orders import choose_pairs
 from annotate.queries.aggregated import excluded_judgments, excluded_rankings, lineup_records, pair_records
 from annotate.queries.records import CHUNK, judgment_records, ranking_records
@@ -42,12 +42,11 @@ def held_out_pairs(loop: Loop) -> list[dict[str, Any]]:
     first. What they draw on, and what a reviewer excluded, measures nothing.
     """
     project, rule = loop.project, loop.aggregation
-    reserved: dict[str, Any] = {"superseded_at__isnull": True, "retracted_at__isnull": True}
     judgments = Judgment.objects.filter(
-        project=project, comparison__split=Prompt.Split.RESERVED, comparison__purpose="collect", **reserved
+        COUNTS, project=project, comparison__split=Prompt.Split.RESERVED, comparison__purpose="collect"
     ).order_by("-id")
     rankings = Ranking.objects.filter(
-        project=project, lineup__split=Prompt.Split.RESERVED, lineup__purpose="collect", **reserved
+        COUNTS, project=project, lineup__split=Prompt.Split.RESERVED, lineup__purpose="collect"
     ).order_by("-id")
     judged: Iterable[JudgmentRecord | PairRecord]
     ranked: Iterable[RankingRecord | LineupRecord]
