@@ -18,6 +18,7 @@ from allauth.socialaccount.models import SocialAccount, SocialLogin
 from allauth.socialaccount.providers.base import AuthError
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import update_session_auth_hash
 from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest
@@ -43,6 +44,20 @@ class ClosedSignup(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ship
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        """Is it the user's password? Who confirms it stays signed in, also when it is stored anew on the way.
+
+        Django hashes a password again as soon as it sees one that was hashed by an older rule, and ends the sessions
+        that knew the old hash.
+        """
+        if not super().reauthenticate(user, password):
+            return False
+        hashed = user.password
+        user.refresh_from_db(fields=["password"])
+        if user.password != hashed:
+            update_session_auth_hash(self.request, user)
+        return True
 
 
 class SecondFactor(DefaultMFAAdapter):  # type: ignore[misc]  # As above.

@@ -5,6 +5,8 @@ from datetime import timedelta
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django.conf import LazySettings
+from django.contrib.auth.hashers import make_password
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -239,3 +241,19 @@ def test_who_may_do_less_keeps_only_the_links_they_could_make_now(project: Proje
     assert set(Invite.objects.filter(revoked_at=None).values_list("role", flat=True)) == {"lead", "annotator"}
     people.change_role(by=membership(project, alice), member=membership(project, oskar), role=Role.ANNOTATOR)
     assert not Invite.objects.filter(revoked_at=None).exists()
+
+
+def test_who_confirms_a_password_that_is_hashed_anew_stays_signed_in(
+    client: Client, lea: User, settings: LazySettings
+) -> None:
+    """Each release of Django hashes harder than the one before, and does so when a password is next seen."""
+    settings.PASSWORD_HASHERS = [*settings.PASSWORD_HASHERS, "django.contrib.auth.hashers.ScryptPasswordHasher"]
+    lea.password = make_password(PASSWORD, hasher="scrypt")
+    lea.save()
+    client.force_login(lea)
+    answer = client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
+    assert answer.status_code == 302
+    old = lea.password
+    lea.refresh_from_db()
+    assert lea.password != old
+    assert client.get(reverse("annotate:home")).status_code == 200
