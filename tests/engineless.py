@@ -30,7 +30,7 @@ def publish_as_trained(run: Run, folder: Path) -> Policy:
 def publish_as_scored(run: Run, folder: Path, **metrics: Any) -> Policy:
     """The run ends; its policy has these metrics, and the guards look at them."""
     run.refresh_from_db()
-    job = start_scoring(run=run) or Job.objects.get(run=run, kind="score")
+    job = start_scoring(run=run) or Job.objects.get(run=run, kind="score", state="queued")
     lease = claim(job_id=job.pk, owner="worker 1")
     assert lease is not None
     for name in ("samples.jsonl", "before_after.jsonl"):

@@ -24,11 +24,19 @@ def advice(code: str, spec: Mapping[str, Any]) -> Advice:
         return _diverged(spec)
     if code == "out_of_memory":
         return _out_of_memory(spec)
-    return Advice(list(_STEPS.get(code.removeprefix("scoring_"), ())), {})
+    if code.startswith("scoring_"):
+        return Advice([*_cause(code.removeprefix("scoring_")), _SCORE_AGAIN], {})
+    return Advice(list(_STEPS.get(code, ())), {})
+
+
+def _cause(code: str) -> tuple[Said, ...]:
+    """What to mend before it is scored again: the first step of the same end in training, where that is one."""
+    return () if code == "cancelled" else _STEPS.get(code, (_LOG,))[:1]
 
 
 _LOG = Said("Read the end of the engine's log below: it names what broke.")
 _RESUME = Said("Resume the run when that is done; it goes on from its last checkpoint.")
+_SCORE_AGAIN = Said("Then have it scored again: its policy is kept, and nothing is trained anew.")
 _STEPS: dict[str, tuple[Said, ...]] = {
     "cancelled": (Said("Resume it, or start one like it with other settings."),),
     "no_space": (

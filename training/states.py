@@ -7,7 +7,8 @@ A move is one UPDATE filtered by the state that is left, so that of two who try,
            ^ │                   ├──────reward model published─────────────────────^
            ^ │                   │                              │
            │ └─────cancel────────┴────cancel, failure───────────┴──> cancelled / failed ──┐
-           └───────────────────────────a lead resumes it (services.resuming)──────────────┘
+           └───────────────────────────a lead resumes it (services.resuming)──────────────┤
+                                                 scoring <──a lead has it scored again────┘
 
     job:  queued ──claim──> running ──publish──> done
              ^                │ │
@@ -34,9 +35,9 @@ RUN_MOVES: dict[str, frozenset[str]] = {
     # A policy that could not be scored stays: it is only never sampled from.
     "scoring": frozenset({"finished", "failed", "cancelled"}),
     "finished": frozenset(),
-    # Only a run that made no policy, and that no later run follows.
-    "failed": frozenset({"queued"}),
-    "cancelled": frozenset({"queued"}),
+    # Queued: only a run that made no policy, and that no later run follows. Scoring: one whose policy was never scored.
+    "failed": frozenset({"queued", "scoring"}),
+    "cancelled": frozenset({"queued", "scoring"}),
 }
 RUN_ACTIVE = ("queued", "training", "scoring")
 RUN_TERMINAL = ("finished", "failed", "cancelled")

@@ -15,6 +15,7 @@ urlpatterns = [
     path("projects/<int:project_id>/runs/<int:number>/cancel/", runs.cancel, name="cancel"),
     path("projects/<int:project_id>/runs/<int:number>/stop/", runs.stop, name="stop"),
     path("projects/<int:project_id>/runs/<int:number>/resume/", runs.resume, name="resume"),
+    path("projects/<int:project_id>/runs/<int:number>/score/", runs.score, name="score"),
     path("projects/<int:project_id>/policies/", policies.policies, name="policies"),
     path("projects/<int:project_id>/policies/<int:number>/", policies.policy, name="policy"),
     path("projects/<int:project_id>/policies/<int:number>/learned/", policies.learned, name="learned"),

@@ -23,13 +23,13 @@ def test_every_state_has_a_meaning_and_is_either_active_or_terminal() -> None:
         assert not set(active) & set(terminal)
 
 
-def test_what_was_achieved_is_final_and_what_was_not_can_only_be_queued_again() -> None:
-    for moves, active, terminal, done in (
-        (RUN_MOVES, RUN_ACTIVE, RUN_TERMINAL, "finished"),
-        (JOB_MOVES, JOB_ACTIVE, JOB_TERMINAL, "done"),
+def test_what_was_achieved_is_final_and_what_was_not_can_only_be_taken_up_again() -> None:
+    for moves, active, terminal, done, again in (
+        (RUN_MOVES, RUN_ACTIVE, RUN_TERMINAL, "finished", {"queued", "scoring"}),
+        (JOB_MOVES, JOB_ACTIVE, JOB_TERMINAL, "done", {"queued"}),
     ):
         assert not moves[done]
-        assert all(moves[state] == {"queued"} for state in terminal if state != done)
+        assert all(moves[state] == again for state in terminal if state != done)
         assert all(moves[state] for state in active)
 
 

@@ -166,6 +166,7 @@ TABLE: dict[str, Page] = {
     "training:cancel": Page(None, LEADS, RUN),
     "training:stop": Page(None, LEADS, RUN),
     "training:resume": Page(None, LEADS, RUN),
+    "training:score": Page(None, LEADS, RUN),
     "training:policies": Page(LEADS, None),
     "training:policy": Page(LEADS, None, POLICY),
     "training:learned": Page(LEADS, None, POLICY),

@@ -12,19 +12,23 @@ from django.test import Client
 from django.urls import reverse
 
 from annotate.models import AuditEntry, Project, User
+from annotate.said import Said
 from tests.cast import make_comparison, make_judgment, make_prompt
+from tests.engineless import publish_as_scored, publish_as_trained
 from training.advice import advice
 from training.engine import rundir
 from training.engine.spec import TrainSpec
+from training.loop import ActiveRun
 from training.models import Job, Loop, Run
 from training.paths import attempt_folder, drop_working_files, earlier_attempts
+from training.queries.facts import gather
 from training.queries.runs import why_not_resumable
 from training.services.heldout import score_rows
 from training.services.jobs import drop_checkpoints_of_others
 from training.services.leases import claim
 from training.services.loops import ensure_loop
 from training.services.publishing import write_train_dir
-from training.services.resuming import resume_run
+from training.services.resuming import resume_run, score_again
 from training.services.runs import (
     AlreadyRunningError,
     CannotStartError,
@@ -35,6 +39,7 @@ from training.services.runs import (
     stop_run,
     wish_for,
 )
+from training.services.scoring import start_scoring
 
 
 @pytest.fixture
@@ -206,6 +211,69 @@ too_few_rows one_sided snapshot_changed bad_spec guards not_finite out_of_memory
 @pytest.mark.parametrize("code", ENDS.split())
 def test_every_end_has_advice(code: str) -> None:
     assert advice(code, {"learning_rate": 1e-4}).steps
+
+
+# --- Scored again ----------------------------------------------------------------------------------------------------
+
+
+def score_job_fails(run: Run) -> None:
+    """The worker of the scoring job finds out that the disk is full, as ``services.jobs`` would tell it."""
+    job = start_scoring(run=run)
+    assert job is not None
+    Job.objects.filter(pk=job.pk).update(state="failed")
+    end_run(run, state="failed", code="scoring_no_space", message=Said("The disk is full."))
+
+
+def test_a_policy_whose_scoring_failed_is_scored_again_without_training(
+    client: Client, alice: User, loop: Loop, tmp_path: Path
+) -> None:
+    run = start_run(loop=loop, method="dpo", settings={}, started_by=alice, reason="")
+    policy = publish_as_trained(run, tmp_path)
+    score_job_fails(run)
+    client.force_login(alice)
+    address = reverse("training:score", args=[loop.pk, run.number])
+    page = client.get(reverse("training:run", args=[loop.pk, run.number])).content.decode()
+    assert address in page
+    assert "Make room on the disk" in page
+    assert "have it scored again" in page
+    assert "Resume" not in page
+    client.post(address)
+    client.post(address)
+    run.refresh_from_db()
+    assert (run.state, run.code, run.message, run.ended_at) == ("scoring", "", "", None)
+    assert gather(loop).run == ActiveRun(run.number, "scoring", scoring_job=True)
+    assert sorted(run.jobs.values_list("kind", "state")) == [
+        ("score", "failed"),
+        ("score", "queued"),
+        ("train", "done"),
+    ]
+    assert publish_as_scored(run, tmp_path, heldout_accuracy=0.8).guard_failures == []
+    run.refresh_from_db()
+    loop.refresh_from_db()
+    assert (run.state, run.code, loop.sampler) == ("finished", "ok", policy)
+    assert AuditEntry.objects.filter(verb="run.scored_again").count() == 1
+    with pytest.raises(CannotStartError, match="Only a run whose scoring"):
+        score_again(run=run, actor=alice)
+
+
+def test_a_run_without_a_policy_is_not_scored_and_none_is_beside_another_run(
+    loop: Loop, alice: User, tmp_path: Path
+) -> None:
+    run = start_run(loop=loop, method="dpo", settings={}, started_by=alice, reason="")
+    publish_as_trained(run, tmp_path)
+    score_job_fails(run)
+    other = start_run(loop=loop, method="dpo", settings={}, started_by=alice, reason="")
+    run.refresh_from_db()
+    with pytest.raises(AlreadyRunningError):
+        score_again(run=run, actor=alice)
+    run.refresh_from_db()
+    assert run.state == "failed"
+    other = ended(other, "failed", "internal")
+    with pytest.raises(CannotStartError, match="no policy"):
+        score_again(run=other, actor=alice)
+    call_command("run", str(loop.pk), "score", str(run.number))
+    run.refresh_from_db()
+    assert run.state == "scoring"
 
 
 # --- What it looks at --------------------------------------------------------------------------------------------

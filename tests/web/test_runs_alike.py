@@ -1,6 +1,5 @@
 """A run like an earlier one: the same rows from the same policy, so that two settings can be compared."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,12 @@ from django.urls import reverse
 
 from annotate.models import Project, User
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response, policy_author
+from tests.engineless import publish_as_scored, publish_as_trained
 from tests.web.test_runs import form_data
-from training.engine import rundir
 from training.models import Job, Loop, Policy, Run, Snapshot
 from training.queries.runs import accounting
-from training.services.leases import claim
 from training.services.loops import ensure_loop
 from training.services.runs import CannotStartError, end_run, start_run
-from training.services.scoring import publish_scores
 from training.services.snapshots import frozen_rows, run_rows
 
 
@@ -144,26 +141,9 @@ def test_its_policy_gives_the_next_answers_only_where_no_other_came_between(
     for sampler, expected in ((later, later), (first.parent, None)):
         Loop.objects.filter(pk=loop.pk).update(sampler=sampler)
         again = start_run(loop=loop, method="dpo", settings={"min_rows": 4}, started_by=None, reason="", like=first)
-        policy = scored(again, tmp_path)
+        publish_as_trained(again, tmp_path / str(again.number))
+        policy = publish_as_scored(again, tmp_path)
         loop.refresh_from_db()
         again.refresh_from_db()
         assert loop.sampler == (expected or policy)
         assert ("still come from policy 1" in again.message) == (expected is not None)
-
-
-def scored(run: Run, folder: Path) -> Policy:
-    """A policy of the run, measured as a worker would."""
-    number = 1 + Policy.objects.filter(project=run.project).count()
-    policy = Policy.objects.create(
-        project=run.project, number=number, parent=run.parent, run=run, author=policy_author(run.project, number),
-        base_model="owner/name", adapter_path=f"policies/1/{number}", manifest_sha256="f" * 64,
-    )  # fmt: skip
-    Job.objects.filter(run=run).update(state="done")
-    Run.objects.filter(pk=run.pk).update(state="scoring")
-    job = Job.objects.create(project=run.project, run=run, policy=policy, kind=Job.Kind.SCORE)
-    lease = claim(job_id=job.pk, owner="worker")
-    assert lease is not None
-    for name in ("samples.jsonl", "before_after.jsonl"):
-        rundir.write_rows(folder / name, [])
-    publish_scores(lease=lease, run=run, policy=policy, folder=folder, result=json.loads('{"metrics": {}}'))
-    return policy

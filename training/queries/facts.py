@@ -36,7 +36,7 @@ def gather(loop: Loop, *, now: datetime | None = None) -> LoopFacts:
         train_every=None if loop.train_every_hours is None else timedelta(hours=loop.train_every_hours),
         last_round_at=last_run.created_at if last_run else project.created_at,
         last_sampling=_last_sampling(project, round_number=opened.number if opened else 0),
-        run=_active(last_run),
+        run=_active(Run.objects.filter(project=project, state__in=RUN_ACTIVE).first() or last_run),
         recipe=_recipe(project),
         obstacle=_obstacle(loop),
     )
@@ -113,7 +113,7 @@ def _new_orders(project: Project) -> int:
 def _active(run: Run | None) -> ActiveRun | None:
     if run is None or run.state not in RUN_ACTIVE:
         return None
-    scoring = Job.objects.filter(run=run, kind=Job.Kind.SCORE).exists()
+    scoring = Job.objects.filter(run=run, kind=Job.Kind.SCORE, state__in=JOB_ACTIVE).exists()
     return ActiveRun(run.number, run.state, run.step, run.total_steps, scoring_job=scoring)
 
 

@@ -155,6 +155,15 @@ def why_not_resumable(run: Run) -> Said | None:
     return None
 
 
+def why_not_scorable(run: Run) -> Said | None:
+    """Why its policy cannot be scored again, or None when it can."""
+    if run.state not in ("cancelled", "failed"):
+        return Said("Only a run whose scoring failed or was cancelled can be scored again.")
+    if not Policy.objects.filter(run=run, scored_at__isnull=True).exists():
+        return Said("It made no policy that could be scored.")
+    return None
+
+
 # --- The live part ----------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +181,8 @@ class Live:
     # Why it ended and what to do; whether it can go on, and from which step.
     can_resume: bool
     resume_from: int | None
+    # Its policy was never scored.
+    can_score: bool
     advice: Advice | None
     stopped_early: str
     eta_seconds: float | None
@@ -208,6 +219,7 @@ def live(run: Run) -> Live:
         can_stop=run.state == Run.State.TRAINING and not (run.cancel_requested_at or run.stop_requested_at),
         can_resume=not active and why_not_resumable(run) is None,
         resume_from=_last_checkpoint(run),
+        can_score=not active and why_not_scorable(run) is None,
         advice=None if active or run.code in ("", "ok") else advice(run.code, run.spec),
         stopped_early=stopped_early(run),
         eta_seconds=eta,

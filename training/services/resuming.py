@@ -1,4 +1,8 @@
-"""A run that was cancelled or failed goes on: the same snapshot, the same plan, from its last checkpoint."""
+"""A run that was cancelled or failed goes on: it trains from its last checkpoint, or its policy is scored again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -6,9 +10,10 @@ from annotate.models import User
 from annotate.said import Said
 from annotate.services.audit import record_deed
 from training.models import Job, RecipeRun, Run
-from training.queries.runs import why_not_resumable
+from training.queries.runs import why_not_resumable, why_not_scorable
 from training.services.doorbell import ring_after_commit
 from training.services.runs import AlreadyRunningError, CannotStartError, active_run, move
+from training.services.scoring import start_scoring
 
 
 def resume_run(*, run: Run, actor: User) -> None:
@@ -19,20 +24,44 @@ def resume_run(*, run: Run, actor: User) -> None:
     """
     if (problem := why_not_resumable(run)) is not None:
         raise CannotStartError(problem)
-    cleared = {"cancel_requested_at": None, "stop_requested_at": None, "ended_at": None, "code": "", "message": ""}
+    with _one_at_a_time(run), transaction.atomic():
+        _take_up_recipe(run)
+        if not move(run, to="queued", why=Said("%(who)s resumed it", who=str(actor)), result={}, **_cleared()):
+            raise CannotStartError(Said("Somebody else resumed it first."))
+        job = Job.objects.get(run=run, kind=Job.Kind.TRAIN)
+        Job.objects.filter(pk=job.pk, state__in=[Job.State.CANCELLED, Job.State.FAILED]).update(
+            state=Job.State.QUEUED, attempt=0, owner="", lease_until=None, rung_at=None, ended_at=None, error=""
+        )
+        record_deed(project=run.project, actor=actor, verb="run.resumed", subject=f"run {run.number}")
+        ring_after_commit(job.pk)
+
+
+def score_again(*, run: Run, actor: User) -> None:
+    """Has the policy of a run scored whose scoring failed or was cancelled; nothing is trained.
+
+    What it is measured on is frozen anew: what failed for want of reserved prompts may work now. Raises
+    ``CannotStartError``, or ``AlreadyRunningError``.
+    """
+    if (problem := why_not_scorable(run)) is not None:
+        raise CannotStartError(problem)
+    with _one_at_a_time(run), transaction.atomic():
+        _take_up_recipe(run)
+        if not move(run, to="scoring", why=Said("%(who)s had it scored again", who=str(actor)), **_cleared()):
+            raise CannotStartError(Said("Somebody else was first."))
+        record_deed(project=run.project, actor=actor, verb="run.scored_again", subject=f"run {run.number}")
+        start_scoring(run=run)
+
+
+def _cleared() -> dict[str, Any]:
+    return {"cancel_requested_at": None, "stop_requested_at": None, "ended_at": None, "code": "", "message": ""}
+
+
+@contextmanager
+def _one_at_a_time(run: Run) -> Iterator[None]:
+    """Another run of the project, or another job of its kind, may be under way: the database refuses a second."""
     try:
-        with transaction.atomic():
-            _take_up_recipe(run)
-            if not move(run, to="queued", why=Said("%(who)s resumed it", who=str(actor)), result={}, **cleared):
-                raise CannotStartError(Said("Somebody else resumed it first."))
-            job = Job.objects.get(run=run, kind=Job.Kind.TRAIN)
-            Job.objects.filter(pk=job.pk, state__in=[Job.State.CANCELLED, Job.State.FAILED]).update(
-                state=Job.State.QUEUED, attempt=0, owner="", lease_until=None, rung_at=None, ended_at=None, error=""
-            )
-            record_deed(project=run.project, actor=actor, verb="run.resumed", subject=f"run {run.number}")
-            ring_after_commit(job.pk)
+        yield
     except IntegrityError as error:
-        # Another run of the project, or another training job of it, is under way.
         if (running := active_run(run.project_id)) is not None:
             raise AlreadyRunningError(running) from error
         raise

@@ -23,17 +23,18 @@ from training.services.loops import adopt_policy
 from training.services.runs import brief, move
 from training.services.sampling import model_ref
 from training.services.text import storable
+from training.states import JOB_ACTIVE
 
 
 def start_scoring(*, run: Run) -> Job | None:
-    """The job that scores the run's policy, its held-out pairs and reserved prompts frozen. None: there is one already.
+    """The job that scores the run's policy, its held-out pairs and reserved prompts frozen. None: one is under way.
 
     Held-out pairs are what was said last of reserved prompts, by the loop's rule for several judgments and its choice
     of a ranking's pairs, as training rows are. The prompts are the same ones every time as long as no new ones are
     imported (ordered by their hash), so that rounds can be compared.
     """
     policy = Policy.objects.filter(run=run).first()
-    if policy is None or Job.objects.filter(run=run, kind=Job.Kind.SCORE).exists():
+    if policy is None or Job.objects.filter(run=run, kind=Job.Kind.SCORE, state__in=JOB_ACTIVE).exists():
         return None
     loop = run.project.loop
     prompt_ids = reserved_prompts(run.project)

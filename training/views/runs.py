@@ -25,7 +25,7 @@ from training.queries.logs import log_tail
 from training.queries.overview import overview
 from training.queries.stock import offers
 from training.services.defaults import default_settings, settings_of
-from training.services.resuming import resume_run
+from training.services.resuming import resume_run, score_again
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run, stop_run
 from training.states import RUN_ACTIVE
 
@@ -263,6 +263,19 @@ def resume(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
     try:
         resume_run(run=_run_of(membership, number), actor=request.user)
         messages.info(request, _("The run goes on from its last checkpoint as soon as a worker is free."))
+    except CannotStartError as error:
+        messages.warning(request, told_error(error))
+    return redirect("training:run", project_id, number)
+
+
+@require_POST
+@login_required
+def score(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """Measure the run's policy once more; nothing is trained."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    try:
+        score_again(run=_run_of(membership, number), actor=request.user)
+        messages.info(request, _("The policy is scored as soon as a worker is free."))
     except CannotStartError as error:
         messages.warning(request, told_error(error))
     return redirect("training:run", project_id, number)

@@ -1,4 +1,4 @@
-"""``manage.py run PROJECT {list,show,log,stop,cancel,resume,again} [RUN]``: what the pages of runs do, from a shell."""
+"""``manage.py run PROJECT {list,show,log,stop,cancel,resume,score,again} [RUN]``: what the pages do, from a shell."""
 
 import json
 from argparse import ArgumentParser
@@ -14,16 +14,17 @@ from training.models import Loop, Run
 from training.queries.logs import log_tail
 from training.queries.runs import runs_of, stopped_early
 from training.services.defaults import KNOBS, settings_of
-from training.services.resuming import resume_run
+from training.services.resuming import resume_run, score_again
 from training.services.runs import CannotStartError, cancel_run, spec_problems, start_run, stop_run
 
-ACTIONS = ("list", "show", "log", "stop", "cancel", "resume", "again")
+ACTIONS = ("list", "show", "log", "stop", "cancel", "resume", "score", "again")
 
 
 class Command(BaseCommand):
     help = (
         "Runs of a project: list them, show one (its message and what to do next), the end of its engine's log, stop "
-        "it and keep what it has learnt, cancel it, resume it, start one like it with changes (docs/runs.md)."
+        "it and keep what it has learnt, cancel it, resume it, have its policy scored again, start one like it with "
+        "changes (docs/runs.md)."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -113,6 +114,8 @@ def _steer(action: str, run: Run, actor: User) -> None:
             raise CommandError(f"Run {run.number} is not in training, or its end was asked for before.")
         elif action == "resume":
             resume_run(run=run, actor=actor)
+        elif action == "score":
+            score_again(run=run, actor=actor)
     except CannotStartError as error:
         raise CommandError(str(error)) from error
 
