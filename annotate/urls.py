@@ -15,6 +15,7 @@ from annotate.views import (
     quality,
     queue,
     quiz,
+    responses,
     review,
     unsettled,
     verdicts,
@@ -80,6 +81,7 @@ project_patterns = [
         "lineups/<int:subject_id>/verdict/withdraw/", verdicts.withdraw_verdict, _RANKING, name="withdraw_order_verdict"
     ),
     path("lineups/<int:subject_id>/gold/", verdicts.make_gold, _RANKING, name="make_gold_lineup"),
+    path("responses/<int:response_id>/", responses.response, name="response"),
     path("review/thumbs/<int:response_id>/close/", unsettled.close_thumb, name="close_thumb"),
     path("review/<slug:kind>/<int:subject_id>/ask-again/", unsettled.ask_again, name="ask_again"),
     path("retractions/", review.retractions, name="retractions"),

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from annotate.models import Comparison, Lineup, Membership
+from annotate.models import Comparison, Lineup, Membership, Response
 from training.models import Loop
 from training.queries.overview import overview
 from training.queries.registry import trained_on
@@ -24,7 +24,9 @@ def loop_panel(request: HttpRequest, membership: Membership) -> SafeString:
     return render_to_string("training/panel.html", context, request=request)
 
 
-def trained_on_panel(request: HttpRequest, membership: Membership, subject: Comparison | Lineup) -> SafeString:
+def trained_on_panel(
+    request: HttpRequest, membership: Membership, subject: Comparison | Lineup | Response
+) -> SafeString:
     """Which policies learned from what was said of it; nothing where none did, and for annotators."""
     own, through = trained_on(subject) if membership.leads else ([], [])
     if not own:

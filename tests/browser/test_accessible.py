@@ -111,13 +111,14 @@ def test_pages_about_training_that_happened_break_none(site: WebSite, visit: Vis
     """Wide and on a phone, where nothing is wider than the screen either."""
     desk = site.seed(lead=True, history=True)
     [[trial]] = site.rows("SELECT id FROM training_trial WHERE project_id = ?", desk.project)
+    [[rated]] = site.rows("SELECT response_id FROM annotate_rating WHERE project_id = ?", desk.project)
     [[comparison]] = site.rows("SELECT min(id) FROM annotate_comparison WHERE project_id = ?", desk.project)
     page = visit(desk, f"/projects/{desk.project}/", reduced_motion="reduce")
     broken = []
     for name in [
         *("", "runs/", "runs/1/", "runs/2/?with=1", "runs/start/?from=1&changed", "loop/"),
         *("policies/", "policies/1/", "policies/1/learned/", "policies/compare/?left=0&right=1"),
-        *("policies/playground/", f"policies/trials/{trial}/", f"comparisons/{comparison}/"),
+        *("policies/playground/", f"policies/trials/{trial}/", f"comparisons/{comparison}/", f"responses/{rated}/"),
     ]:
         page.set_viewport_size({"width": 1280, "height": 800})
         answer = page.goto(f"/projects/{desk.project}/{name}")

@@ -143,6 +143,7 @@ TABLE: dict[str, Page] = {
     "annotate:withdraw_verdict": Page(None, LEADS, COMPARISON),
     "annotate:make_gold": Page(None, LEADS, COMPARISON),
     "annotate:lineup": Page(LEADS, None, LINEUP),
+    "annotate:response": Page(LEADS, None, {"response_id": "response"}),
     "annotate:adjudicate_lineup": Page(None, LEADS, LINEUP),
     "annotate:withdraw_order_verdict": Page(None, LEADS, LINEUP),
     "annotate:make_gold_lineup": Page(None, LEADS, LINEUP),

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from annotate.models import Judgment, Project, User
+from annotate.models import Judgment, Project, Rating, User
 from tests.cast import (
     make_comparison,
     make_judgment,
@@ -154,6 +154,24 @@ def test_a_comparison_names_the_policies_trained_on_it_and_those_that_continue_t
     assert reverse("training:policy", args=[loop.pk, 2]) in page
     other = client.get(reverse("annotate:comparison", args=[loop.pk, judgments[2].comparison_id])).content.decode()
     assert "Policies trained on it" not in other
+
+
+def test_a_rated_answer_has_a_page_that_names_them_too(client: Client, lea: User, bob: User, loop: Loop) -> None:
+    rating = make_rating(make_response(make_prompt(loop.project)), bob, "down", tags=["tone"])
+    make_policy(loop, 1, 0, [rating])
+    make_policy(loop, 2, 1, [])
+    own, through = registry.trained_on(rating.response)
+    assert [(row.policy.number, row.decisions) for row in own] == [(1, [rating.pk])]
+    assert [policy.number for policy in through] == [2]
+    client.force_login(lea)
+    address = reverse("annotate:response", args=[loop.pk, rating.response_id])
+    assert address in client.get(reverse("training:learned", args=[loop.pk, 1])).content.decode()
+    Rating.objects.filter(pk=rating.pk).update(retracted_at=timezone.now())
+    page = client.get(address).content.decode()
+    for said in ("Policies trained on it", reverse("training:policy", args=[loop.pk, 2]), "Retracted since", "tone"):
+        assert said in page
+    assert bob.pseudonym in page
+    assert bob.username not in page
 
 
 def test_a_lineup_names_them_too(client: Client, lea: User, bob: User, loop: Loop) -> None:

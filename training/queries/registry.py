@@ -1,4 +1,4 @@
-"""Where policies come from, what they learned from, and from a comparison back to the policies trained on it."""
+"""Where policies come from, what they learned from, and from what was judged back to the policies trained on it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from annotate.models import Comparison, Lineup, Project
+from annotate.models import Comparison, Lineup, Project, Response
 from training.models import Outcome, Policy, RewardModel, Run, SnapshotItem
 
 if TYPE_CHECKING:
@@ -277,21 +277,24 @@ def lessons(lineage_of: Iterable[Policy], *, chunk: int = 500) -> Iterator[Lesso
 
 @dataclass(frozen=True, slots=True)
 class TrainedOn:
-    """A policy whose run trained on decisions about a comparison or a lineup, and their numbers."""
+    """A policy whose run trained on decisions about a comparison, a lineup or a response, and their numbers."""
 
     policy: Policy
     decisions: list[int]
 
 
-def trained_on(subject: Comparison | Lineup) -> tuple[list[TrainedOn], list[Policy]]:
-    """The policies whose own runs trained on judgments of the comparison (or rankings of the lineup), and those that
-    continue their weights."""
-    about = Q(judgment__comparison=subject) if isinstance(subject, Comparison) else Q(ranking__lineup=subject)
-    used = SnapshotItem.objects.filter(about, outcome=Outcome.USED, snapshot__run__policy__isnull=False)
-    rows = list(used.order_by("pk").values_list("snapshot__run__policy", "judgment", "ranking"))
-    policies = Policy.objects.only("number", "project").in_bulk({policy for policy, _, _ in rows})
+_KINDS = {Comparison: "judgment__comparison", Lineup: "ranking__lineup", Response: "rating__response"}
+
+
+def trained_on(subject: Comparison | Lineup | Response) -> tuple[list[TrainedOn], list[Policy]]:
+    """The policies whose own runs trained on judgments of the comparison (rankings of the lineup, ratings of the
+    response), and those that continue their weights."""
+    about = _KINDS[type(subject)]
+    used = SnapshotItem.objects.filter(outcome=Outcome.USED, snapshot__run__policy__isnull=False, **{about: subject})
+    rows = list(used.order_by("pk").values_list("snapshot__run__policy", about.partition("__")[0]))
+    policies = Policy.objects.only("number", "project").in_bulk({policy for policy, _ in rows})
     own = [
-        TrainedOn(policy, sorted({judgment or ranking or 0 for pk, judgment, ranking in rows if pk == policy.pk}))
+        TrainedOn(policy, sorted({decision for pk, decision in rows if pk == policy.pk and decision is not None}))
         for policy in sorted(policies.values(), key=lambda row: row.number)
     ]
     return own, descendants(policies.values())
