@@ -1,4 +1,5 @@
-"""A project in which training has happened: a run that failed, a run that made a policy, and a trial of both."""
+"""A project in which training has happened: a run that failed, a run that made a policy, and a trial of both,
+and a recipe that has stopped."""
 
 from datetime import timedelta
 
@@ -7,9 +8,11 @@ from django.utils import timezone
 from annotate.models import Project, User
 from annotate.said import Said
 from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response, policy_author
-from training.models import Job, Loop, Policy, Run, Trial, TrialRow
+from training.models import Job, Loop, Policy, RecipeRun, Run, Trial, TrialRow
+from training.recipes import Stage
 from training.services.loops import ensure_loop
 from training.services.publishing import relay
+from training.services.recipes import make_recipe
 from training.services.runs import end_run, mark_training, start_run
 
 METRICS = {
@@ -50,7 +53,28 @@ def make_history(project: Project, lead: User) -> Trial:
     Run.objects.filter(pk=run.pk).update(
         state="finished", code="guards", message=said, result=run.result, ended_at=timezone.now()
     )
+    _recipe(run, lead)
     return _trial(policy, lead)
+
+
+def _recipe(run: Run, lead: User) -> None:
+    """The run was a recipe's first stage, at which it stopped."""
+    stages = [Stage("dpo", {"beta": 0.2, "loss_type": ["sigmoid", "sft"]}), Stage("kto")]
+    recipe = make_recipe(project=run.project, name="DPO, then KTO", stages=stages, actor=lead)
+    begun = RecipeRun.objects.create(
+        project=run.project,
+        number=1,
+        recipe=recipe,
+        name=recipe.name,
+        version=1,
+        stages=recipe.stages,
+        start=run.parent,
+        state="stopped",
+        message=Said("The guards hold policy %(number)s back.", number=1),
+        created_by=lead,
+        ended_at=timezone.now(),
+    )
+    Run.objects.filter(pk=run.pk).update(recipe_run=begun, stage=1)
 
 
 def _run(loop: Loop, lead: User) -> Run:

@@ -43,6 +43,11 @@ def moved(stages: list[Stage], place: int, *, by: int) -> list[Stage]:
     return [*left[: to - 1], stages[place - 1], *left[to - 1 :]]
 
 
+def makes_more_policies(stages: Sequence[Stage], place: int) -> bool:
+    """Does a stage after that at ``place`` make a policy? One that makes a reward model passes its own start on."""
+    return any(not stage.own.makes_reward_model for stage in stages[place:])
+
+
 def path_of(stages: Iterable[Stage]) -> str:
     """The methods in a line, such as SFT → DPO → KTO."""
     return " → ".join(stage.own.title for stage in stages)

@@ -8,5 +8,6 @@ from annotate.tabs import Tab
 TABS = [
     Tab(_("Runs"), "training:runs", Role.LEAD),
     Tab(_("Policies"), "training:policies", Role.LEAD),
+    Tab(_("Recipes"), "training:recipes", Role.LEAD, more=True),
     Tab(_("Loop"), "training:loop", Role.LEAD, more=True),
 ]

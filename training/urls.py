@@ -1,6 +1,6 @@
 from django.urls import path
 
-from training.views import loops, policies, runs, trials
+from training.views import loops, policies, recipe_runs, recipes, runs, trials
 
 app_name = "training"
 urlpatterns = [
@@ -16,6 +16,24 @@ urlpatterns = [
     path("projects/<int:project_id>/runs/<int:number>/stop/", runs.stop, name="stop"),
     path("projects/<int:project_id>/runs/<int:number>/resume/", runs.resume, name="resume"),
     path("projects/<int:project_id>/runs/<int:number>/score/", runs.score, name="score"),
+    path("projects/<int:project_id>/recipes/", recipes.recipes, name="recipes"),
+    path("projects/<int:project_id>/recipes/new/", recipes.new, name="new_recipe"),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/", recipes.recipe, name="recipe"),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/stages/new/", recipes.stage, name="new_stage"),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/stages/<int:place>/", recipes.stage, name="stage"),
+    path(
+        "projects/<int:project_id>/recipes/<int:recipe_id>/stages/<int:place>/arrange/",
+        recipes.arrange,
+        name="arrange_stage",
+    ),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/archive/", recipes.archive, name="archive_recipe"),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/restore/", recipes.restore, name="restore_recipe"),
+    path("projects/<int:project_id>/recipes/<int:recipe_id>/start/", recipes.start, name="start_recipe"),
+    path("projects/<int:project_id>/recipes/runs/<int:number>/", recipe_runs.recipe_run, name="recipe_run"),
+    path("projects/<int:project_id>/recipes/runs/<int:number>/live/", recipe_runs.live, name="recipe_run_live"),
+    path("projects/<int:project_id>/recipes/runs/<int:number>/again/", recipe_runs.begin_again, name="begin_again"),
+    path("projects/<int:project_id>/recipes/runs/<int:number>/accept/", recipe_runs.accept, name="accept_policy"),
+    path("projects/<int:project_id>/recipes/runs/<int:number>/cancel/", recipe_runs.cancel, name="cancel_recipe"),
     path("projects/<int:project_id>/policies/", policies.policies, name="policies"),
     path("projects/<int:project_id>/policies/<int:number>/", policies.policy, name="policy"),
     path("projects/<int:project_id>/policies/<int:number>/learned/", policies.learned, name="learned"),

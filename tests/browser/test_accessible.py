@@ -113,18 +113,24 @@ def test_pages_about_training_that_happened_break_none(site: WebSite, visit: Vis
     [[trial]] = site.rows("SELECT id FROM training_trial WHERE project_id = ?", desk.project)
     [[rated]] = site.rows("SELECT response_id FROM annotate_rating WHERE project_id = ?", desk.project)
     [[comparison]] = site.rows("SELECT min(id) FROM annotate_comparison WHERE project_id = ?", desk.project)
+    [[recipe]] = site.rows("SELECT id FROM training_recipe WHERE project_id = ?", desk.project)
     page = visit(desk, f"/projects/{desk.project}/", reduced_motion="reduce")
     broken = []
     for name in [
         *("", "runs/", "runs/1/", "runs/2/?with=1", "runs/start/?from=1&changed", "loop/"),
         *("policies/", "policies/1/", "policies/1/learned/", "policies/compare/?left=0&right=1"),
         *("policies/playground/", f"policies/trials/{trial}/", f"comparisons/{comparison}/", f"responses/{rated}/"),
+        *("recipes/", "recipes/new/", f"recipes/{recipe}/", f"recipes/{recipe}/stages/1/"),
+        *("recipes/runs/1/", "recipes/runs/1/again/"),
     ]:
         page.set_viewport_size({"width": 1280, "height": 800})
         answer = page.goto(f"/projects/{desk.project}/{name}")
         assert answer is not None
         assert answer.status == 200, name
-        page.evaluate("document.querySelectorAll('main details').forEach((details) => { details.open = true; })")
+        # All but the menu of tabs, which would lie over the page.
+        page.evaluate(
+            "document.querySelectorAll('main details:not(.more)').forEach((details) => { details.open = true; })"
+        )
         broken += violations(page, name)
         broken += violations_when_narrow(page, name)
     assert not broken, "\n".join(broken)

@@ -12,8 +12,10 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from annotate.models import AnnotatorGroup, Assignment, Membership, Project, PromptImport, Retraction, Role, User
 from annotate.services.people import create_invite
 from tests.cast import make_comparison, make_judgment, make_lineup, make_prompt
-from training.models import Loop, Policy, Trial
+from training.models import Loop, Policy, RecipeRun, Trial
+from training.recipes import Stage
 from training.services.loops import ensure_loop
+from training.services.recipes import make_recipe
 from training.services.runs import start_run
 from training.services.trials import Chosen, start_trial
 
@@ -45,6 +47,9 @@ MEMBER = {"member_id": "member"}
 PERSON = {"user_id": "bob"}
 RUN = {"number": "run"}
 POLICY = {"number": "policy"}
+RECIPE = {"recipe_id": "recipe"}
+PLACE = {"place": "place"}
+RECIPE_RUN = {"number": "recipe_run"}
 TRIAL = {"trial_id": "trial"}
 COMPARISON = {"subject_id": "comparison"}
 LINEUP = {"subject_id": "lineup"}
@@ -168,6 +173,20 @@ TABLE: dict[str, Page] = {
     "training:stop": Page(None, LEADS, RUN),
     "training:resume": Page(None, LEADS, RUN),
     "training:score": Page(None, LEADS, RUN),
+    "training:recipes": Page(LEADS, None),
+    "training:new_recipe": Page(LEADS, LEADS),
+    "training:recipe": Page(LEADS, LEADS, RECIPE),
+    "training:new_stage": Page(LEADS, LEADS, RECIPE),
+    "training:stage": Page(LEADS, LEADS, RECIPE | PLACE),
+    "training:arrange_stage": Page(None, LEADS, RECIPE | PLACE),
+    "training:archive_recipe": Page(None, LEADS, RECIPE),
+    "training:restore_recipe": Page(None, LEADS, RECIPE),
+    "training:start_recipe": Page(None, LEADS, RECIPE),
+    "training:recipe_run": Page(LEADS, None, RECIPE_RUN),
+    "training:recipe_run_live": Page(LEADS, None, RECIPE_RUN),
+    "training:begin_again": Page(LEADS, LEADS, RECIPE_RUN),
+    "training:accept_policy": Page(None, LEADS, RECIPE_RUN),
+    "training:cancel_recipe": Page(None, LEADS, RECIPE_RUN),
     "training:policies": Page(LEADS, None),
     "training:policy": Page(LEADS, None, POLICY),
     "training:learned": Page(LEADS, None, POLICY),
@@ -220,6 +239,7 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
     loop = ensure_loop(project=project, base_model=str(settings.STARTER_DIR))
     run = start_run(loop=loop, method="dpo", settings={}, started_by=None, reason="12 new judgments")
     trial = make_trial(loop)
+    recipe_run = make_recipe_run(loop)
     return {
         "project_id": project.pk,
         "member": Membership.objects.get(project=project, user=bob).pk,
@@ -242,8 +262,20 @@ def make_world(project: Project, bob: User, lea: User) -> dict[str, object]:
         "run": run.number,
         "policy": 0,
         "trial": trial.pk,
+        "recipe": recipe_run.recipe_id,
+        "place": 1,
+        "recipe_run": recipe_run.number,
         "row": trial.rows.get().pk,
     }
+
+
+def make_recipe_run(loop: Loop) -> RecipeRun:
+    """One that has stopped, of a recipe with one stage."""
+    stages = [Stage("dpo")]
+    recipe = make_recipe(project=loop.project, name="Night", stages=stages, actor=None)
+    kept = {"name": recipe.name, "version": 1, "stages": recipe.stages, "state": "stopped"}
+    base = Policy.objects.get(project=loop.project, number=0)
+    return RecipeRun.objects.create(project=loop.project, number=1, recipe=recipe, start=base, **kept)
 
 
 def make_trial(loop: Loop) -> Trial:

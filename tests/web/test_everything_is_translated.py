@@ -33,8 +33,10 @@ from tests.cast import (
     make_rating,
     make_response,
 )
-from training.models import Job, Loop, Policy
+from training.models import Job, Loop, Policy, RecipeRun, Run
+from training.recipes import Stage
 from training.services.loops import ensure_loop
+from training.services.recipes import make_recipe
 from training.services.runs import end_run, mark_training, start_run
 
 # The same in every language: names of things, formats and measures, units, and what the code calls something.
@@ -179,6 +181,12 @@ def busy(project: Project, alice: User, lea: User, bob: User) -> Loop:
         metrics={"heldout_accuracy": 0.7, "heldout_low": 0.5, "heldout_high": 0.8, "heldout_n": 9, "heldout_wins": 6},
     )  # fmt: skip
     assert policy.run_id
+    recipe = make_recipe(project=project, name="x.jsonl", stages=[Stage("dpo", {"beta": 0.2}), Stage("kto")], actor=lea)
+    begun = RecipeRun.objects.create(
+        project=project, number=1, recipe=recipe, name=recipe.name, version=1, stages=recipe.stages,
+        start=run.parent, state="stopped", message=Said("There is no policy to go on from."),
+    )  # fmt: skip
+    Run.objects.filter(pk=failed.pk).update(recipe_run=begun, stage=1)
     make_judgment(make_comparison(make_prompt(project), round=1), alice, "A", tags=["tone"])
     retract(project=project, annotator=alice, since=None, until=None, reason="spam", actor=alice)
     PromptImport.objects.create(

@@ -19,7 +19,7 @@ from training.services.advance import advance
 from training.services.loops import ensure_loop
 from training.services.recipe_runs import accept_policy, cancel_recipe, continue_recipe, go_on, start_recipe
 from training.services.recipes import RecipeError, archive_recipe, change_recipe, make_recipe, restore_recipe
-from training.services.resuming import resume_run
+from training.services.resuming import resume_run, score_again
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, end_run, start_run
 
 pytestmark = pytest.mark.django_db
@@ -210,6 +210,18 @@ def test_a_policy_that_the_guards_hold_back_stops_it_until_a_lead_goes_on(
     assert newest().created_by == alice
     with pytest.raises(AlreadyRunningError):
         accept_policy(recipe_run=cooking, actor=alice)
+
+
+def test_a_policy_that_was_not_scored_stops_it_until_it_is(cooking: RecipeRun, alice: User, tmp_path: Path) -> None:
+    publish_as_trained(newest(), tmp_path / "1")
+    end_run(newest(), state="failed", code="scoring_no_space", message="The disk is full.")
+    assert tick(cooking).state == "stopped"
+    assert cooking.message.startswith("Policy 1 was made, but not scored. Have its run scored again")
+    score_again(run=newest(), actor=alice)
+    cooking.refresh_from_db()
+    assert cooking.state == "running"
+    publish_as_scored(newest(), tmp_path / "1")
+    assert tick(cooking).at == 2
 
 
 def test_cancelling_ends_the_run_and_the_recipe_and_twice_is_once(

@@ -5,11 +5,10 @@ what comes next. A stage's snapshot is frozen when the stage begins, so that not
 while earlier stages ran.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -25,6 +24,7 @@ from training.services.runs import (
     CannotStartError,
     Plan,
     cancel_run,
+    one_at_a_time,
     open_run,
     plan_run,
     refuse_if_busy,
@@ -50,7 +50,7 @@ def start_recipe(*, recipe: Recipe, loop: Loop, start: Policy, actor: User | Non
         raise CannotStartError(refused(stages, 1, spec_problems(error))) from error
     except CannotStartError as error:
         raise CannotStartError(refused(stages, 1, error.args[0])) from error
-    with _one_at_a_time(recipe.project_id):
+    with one_at_a_time(recipe.project_id):
         recipe_run = RecipeRun.objects.create(
             project=recipe.project,
             number=1 + (recipe.project.recipe_runs.aggregate(Max("number"))["number__max"] or 0),
@@ -85,17 +85,23 @@ def go_on(*, recipe_run: RecipeRun) -> bool:
 
 
 def continue_recipe(
-    *, recipe_run: RecipeRun, loop: Loop, settings: Mapping[str, Any], aggregation: str, actor: User
+    *,
+    recipe_run: RecipeRun,
+    loop: Loop,
+    settings: Mapping[str, Any],
+    aggregation: str,
+    actor: User,
+    like: Run | None = None,
 ) -> Run:
-    """Begins the stage at which it stopped again, with these settings, on the judgments of now.
+    """Begins the stage at which it stopped again, with these settings, on the judgments of now, or those of ``like``.
 
     Raises ``SpecError`` (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
     """
     refuse_if_busy(recipe_run.project_id)
     at = recipe_run.at
     stage = Stage(stages_from(recipe_run.stages)[at - 1].method, settings, aggregation)
-    plan = _plan(loop, stage, start_of(recipe_run, at))
-    with _one_at_a_time(recipe_run.project_id):
+    plan = _plan(loop, stage, start_of(recipe_run, at), like=like)
+    with one_at_a_time(recipe_run.project_id):
         if not _move(recipe_run, left=RecipeRun.State.STOPPED, to=RecipeRun.State.RUNNING, at=at):
             raise CannotStartError(Said("Somebody else continued it first, or it has not stopped."))
         _record(recipe_run, "recipe.continued", actor, stage=at)
@@ -149,20 +155,14 @@ def start_of(recipe_run: RecipeRun, place: int) -> Policy:
 # --- Steps ------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _one_at_a_time(project_id: int) -> Iterator[None]:
-    """One transaction. Of two presses at the same instant the constraints let one through; the other hears which."""
-    try:
-        with transaction.atomic():
-            yield
-    except IntegrityError as error:
-        refuse_if_busy(project_id)
-        raise CannotStartError(Said("Somebody else started a run at the same moment. Look again.")) from error
-
-
-def _plan(loop: Loop, stage: Stage, parent: Policy) -> Plan:
+def _plan(loop: Loop, stage: Stage, parent: Policy, *, like: Run | None = None) -> Plan:
     return plan_run(
-        loop=loop, parent=parent, method=stage.method, settings=stage.settings, aggregation=stage.aggregation
+        loop=loop,
+        parent=parent,
+        method=stage.method,
+        settings=stage.settings,
+        aggregation=stage.aggregation,
+        like=like,
     )
 
 
@@ -186,7 +186,7 @@ def _begin_next(recipe_run: RecipeRun, policy: Policy, *, left: str, actor: User
         stopped = RecipeRun.State.STOPPED
         return _move(recipe_run, left=left, to=stopped, at=place, message=refused(stages, place, why))
     try:
-        with _one_at_a_time(recipe_run.project_id):
+        with one_at_a_time(recipe_run.project_id):
             if not _move(recipe_run, left=left, to=RecipeRun.State.RUNNING, at=place):
                 return False
             if actor is not None:
@@ -207,7 +207,9 @@ def _move(recipe_run: RecipeRun, *, left: str, to: str, at: int, message: str = 
 
 
 def _finish(recipe_run: RecipeRun, policy: Policy) -> bool:
-    if policy.guard_failures:
+    if stages_from(recipe_run.stages)[-1].own.makes_reward_model:
+        message = Said("All its stages are over.")
+    elif policy.guard_failures:
         message = Said("It ends with policy %(number)s, which the guards hold back.", number=policy.number)
     else:
         message = Said("It ends with policy %(number)s; the next answers come from it.", number=policy.number)
@@ -234,7 +236,8 @@ def _why_not_further(run: Run, policy: Policy) -> Said | None:
         return Said("A lead cancelled it after policy %(number)s was made.", number=policy.number)
     if run.state != Run.State.FINISHED:
         return Said(
-            "Policy %(number)s was made, but not scored. Go on from it all the same, or begin its stage again.",
+            "Policy %(number)s was made, but not scored. Have its run scored again, go on from it all the same, or "
+            "begin its stage again.",
             number=policy.number,
         )
     if policy.guard_failures:

@@ -1,10 +1,6 @@
 """A run that was cancelled or failed goes on: it trains from its last checkpoint, or its policy is scored again."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-
-from django.db import IntegrityError, transaction
 
 from annotate.models import User
 from annotate.said import Said
@@ -12,7 +8,7 @@ from annotate.services.audit import record_deed
 from training.models import Job, RecipeRun, Run
 from training.queries.runs import why_not_resumable, why_not_scorable
 from training.services.doorbell import ring_after_commit
-from training.services.runs import AlreadyRunningError, CannotStartError, active_run, move
+from training.services.runs import CannotStartError, move, one_at_a_time
 from training.services.scoring import start_scoring
 
 
@@ -24,7 +20,7 @@ def resume_run(*, run: Run, actor: User) -> None:
     """
     if (problem := why_not_resumable(run)) is not None:
         raise CannotStartError(problem)
-    with _one_at_a_time(run), transaction.atomic():
+    with one_at_a_time(run.project_id):
         _take_up_recipe(run)
         if not move(run, to="queued", why=Said("%(who)s resumed it", who=str(actor)), result={}, **_cleared()):
             raise CannotStartError(Said("Somebody else resumed it first."))
@@ -44,7 +40,7 @@ def score_again(*, run: Run, actor: User) -> None:
     """
     if (problem := why_not_scorable(run)) is not None:
         raise CannotStartError(problem)
-    with _one_at_a_time(run), transaction.atomic():
+    with one_at_a_time(run.project_id):
         _take_up_recipe(run)
         if not move(run, to="scoring", why=Said("%(who)s had it scored again", who=str(actor)), **_cleared()):
             raise CannotStartError(Said("Somebody else was first."))
@@ -54,17 +50,6 @@ def score_again(*, run: Run, actor: User) -> None:
 
 def _cleared() -> dict[str, Any]:
     return {"cancel_requested_at": None, "stop_requested_at": None, "ended_at": None, "code": "", "message": ""}
-
-
-@contextmanager
-def _one_at_a_time(run: Run) -> Iterator[None]:
-    """Another run of the project, or another job of its kind, may be under way: the database refuses a second."""
-    try:
-        yield
-    except IntegrityError as error:
-        if (running := active_run(run.project_id)) is not None:
-            raise AlreadyRunningError(running) from error
-        raise
 
 
 def _take_up_recipe(run: Run) -> None:

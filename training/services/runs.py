@@ -1,7 +1,8 @@
 """Runs: open one with its plan frozen, move it along, cancel it."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -177,6 +178,20 @@ def refuse_if_busy(project_id: int) -> None:
                 name=recipe_run.name,
             )
         )
+
+
+@contextmanager
+def one_at_a_time(project_id: int) -> Iterator[None]:
+    """One transaction. Of two presses at the same instant the constraints let one through; the other hears which.
+
+    Raises ``AlreadyRunningError`` or ``CannotStartError``.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError:
+        refuse_if_busy(project_id)
+        raise
 
 
 def start_run(

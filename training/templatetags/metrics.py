@@ -68,10 +68,12 @@ def state(value: str) -> str:
 def badge(value: str) -> str:
     """The colour of a state's badge."""
     return {
+        "running": "live",
         "queued": "live",
         "training": "live",
         "scoring": "live",
         "finished": "ok",
         "failed": "bad",
         "cancelled": "warn",
+        "stopped": "warn",
     }.get(value, "")

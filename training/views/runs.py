@@ -35,7 +35,9 @@ def _context(membership: Membership, **more: Any) -> dict[str, Any]:
 
 
 def _run_of(membership: Membership, number: int) -> Run:
-    rows = Run.objects.select_related("project", "snapshot__copied_from__run", "parent", "round", "created_by")
+    rows = Run.objects.select_related(
+        "project", "snapshot__copied_from__run", "parent", "round", "created_by", "recipe_run"
+    )
     return get_object_or_404(rows, project=membership.project, number=number)
 
 
@@ -89,7 +91,7 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
     else:
         form = start_form(loop, method, like=like)
     if request.method == "POST":
-        form = _bound(request, loop, like)
+        form = bound_form(request, loop, like=like)
         if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
             return redirect("training:run", project_id, opened.number)
     context = _context(membership, loop=loop, form=form, overview=overview(loop), like=like)
@@ -108,8 +110,9 @@ def _named_run(membership: Membership, number: str) -> Run | None:
     return rows.filter(number=int(number)).first()
 
 
-def _bound(request: SignedInRequest, loop: Loop, like: Run | None) -> RunForm:
-    method = request.POST.get("method", "")
+def bound_form(request: SignedInRequest, loop: Loop, *, method: str | None = None, like: Run | None = None) -> RunForm:
+    """The form as it was sent; ``method`` where that is not to be chosen."""
+    method = method or request.POST.get("method", "")
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     return RunForm(request.POST, method=chosen, settings=defaults, offers=offers(loop.project), like=like)
