@@ -70,6 +70,14 @@ def model_of(policy: Policy) -> tuple[str, str]:
     return policy.base_model, policy.base_revision
 
 
+def reference_cache() -> dict[str, str | int]:
+    """Where the engine keeps log-probabilities under references, as its specs say it; nothing where it must not."""
+    if not settings.REFERENCE_CACHE_MB:
+        return {}
+    folder = str(Path(settings.CACHE_DIR) / "reference")
+    return {"reference_cache": folder, "reference_cache_mb": settings.REFERENCE_CACHE_MB}
+
+
 def drop_working_files(job: Job, *, keep_checkpoints: bool = False) -> None:
     """After a job has ended: the unpublished copy of the adapter, and optimizer states unless they may be resumed from.
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.kit import FAST, Row, logged, pairs, thumbs, train_here
+from tests.engine.kit import FAST, Row, logged, pairs, score_here, thumbs, train_here
 from training.engine import reference, rundir
 from training.engine.refcache import SUFFIX, ReferenceCache
-from training.engine.spec import TrainSpec
+from training.engine.spec import ModelRef, ScoreSpec, TrainSpec
 
 
 def spec(starter: Path, method: str, **more: Any) -> TrainSpec:
@@ -93,3 +93,21 @@ def test_ld_dpo_weighs_what_is_longer_than_the_other_answer() -> None:
     assert reference._sums(answers, SimpleNamespace()) == {"chosen_ids": [-7], "rejected_ids": [-8]}
     weighed = reference._sums(answers, SimpleNamespace(ld_alpha=0.5))
     assert weighed == {"chosen_ids": [-4], "rejected_ids": [-8]}
+
+
+def test_scoring_finds_what_training_or_an_earlier_scoring_left_and_measures_the_same(
+    starter: Path, tmp_path: Path
+) -> None:
+    cache: dict[str, Any] = {"reference_cache": str(tmp_path / "cache")}
+    train_here(tmp_path / "train", spec(starter, "dpo", **cache, epochs=3, min_rows=4), pairs(4))
+    policy = ModelRef(str(starter), adapter=str(tmp_path / "train" / "adapter"))
+    rows = [row | {"kind": "pair"} for row in pairs(6)]
+    settings: dict[str, Any] = {"policy": policy, "device": "cpu"}
+    plain = score_here(tmp_path / "plain", ScoreSpec(**settings), rows)
+    first = score_here(tmp_path / "first", ScoreSpec(**settings, **cache), rows)
+    again = score_here(tmp_path / "again", ScoreSpec(**settings, **cache), rows)
+    assert [facts(job) for job in (plain, first, again)] == [(0, 12), (8, 4), (12, 0)]
+    files = [(tmp_path / name / "pairs.jsonl").read_bytes() for name in ("plain", "first", "again")]
+    assert files[0] == files[1] == files[2]
+    assert plain.metrics == first.metrics == again.metrics
+    assert abs(plain.metrics["heldout_margin"]) > 0

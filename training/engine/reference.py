@@ -28,7 +28,7 @@ from training.engine.rows import TrainingRow
 if TYPE_CHECKING:
     from training.engine.models import Device
     from training.engine.refcache import Numbers
-    from training.engine.spec import TrainSpec
+    from training.engine.spec import ScoreSpec, TrainSpec
 
 
 def probe_logprobs(model: Any, chat: Chat, rows: Sequence[TrainingRow], max_length: int) -> list[float]:
@@ -107,7 +107,7 @@ def weights_sha256(model: Any) -> str:
     return digest.hexdigest()
 
 
-def open_cache(spec: "TrainSpec", base: Any, device: "Device", *, adapter: str) -> ReferenceCache | None:
+def open_cache(spec: "TrainSpec | ScoreSpec", base: Any, device: "Device", *, adapter: str) -> ReferenceCache | None:
     """What earlier runs left on disk of this reference, or None when the spec names no folder.
 
     The reference is `base`, as loaded and before anything was added to it, with the adapter in the folder `adapter`, or
@@ -191,7 +191,17 @@ def _known(
     # One process reads, so that all agree on what is left to compute.
     shared = [cache.get(answers.keys()) if cache is not None and trainer.accelerator.is_main_process else {}]
     broadcast_object_list(shared)
-    known = shared[0]
+    return _checked(shared[0], cache, job, device, compute)
+
+
+def _checked(
+    known: "dict[bytes, Numbers]",
+    cache: ReferenceCache | None,
+    job: Job,
+    device: "Device",
+    compute: "Callable[[Sequence[bytes]], dict[bytes, Numbers]]",
+) -> "dict[bytes, Numbers]":
+    """What was known, or nothing where one of a sample comes out otherwise now: then the disk forgets it too."""
     sample = random.Random(len(known)).sample(sorted(known), min(REPEATED, len(known)))  # not for secrets
     for key, again in compute(sample).items():
         scale = max(1.0, abs(sum(again)))
@@ -205,6 +215,40 @@ def _known(
                 cache.forget()
             return {}
     return known
+
+
+def sums_under(
+    model: Any,
+    sequences: Sequence[tuple[list[int], list[int]]],
+    *,
+    job: Job,
+    device: "Device",
+    pad_token_id: int,
+    batch_size: int,
+    cache: ReferenceCache | None = None,
+) -> tuple[list[float], int]:
+    """(log p of each answer, how many of them the disk knew). `cache` is that of the very model, see `open_cache`.
+
+    On CPU one answer at a time, as below: found or computed, a sum is the same to the last bit.
+    """
+    answers = {answer_key(*pair): pair for pair in sequences}
+
+    def compute(wanted: Sequence[bytes]) -> "dict[bytes, Numbers]":
+        logps = token_logprobs(
+            model,
+            [answers[key] for key in wanted],
+            pad_token_id=pad_token_id,
+            batch_size=1 if device.name == "cpu" else batch_size,
+            before_batch=job.raise_if_stopped,
+        )
+        return {key: array("f", values.tolist()) for key, values in zip(wanted, logps, strict=True)}
+
+    known = {} if cache is None else _checked(cache.get(answers.keys()), cache, job, device, compute)
+    found = compute([key for key in answers if key not in known])
+    if cache is not None:
+        cache.add(found)
+    values = known | found
+    return [math.fsum(values[answer_key(*pair)]) for pair in sequences], len(known)
 
 
 def _computed(

@@ -15,7 +15,8 @@ Files out, before the result:
 Metrics that cannot be had (no pairs, no prompts, no adapter) are null, with the reason under `about`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
@@ -34,6 +35,8 @@ from training.engine.measures import mean, ratio_standard_error, repeats_itself,
 from training.engine.spec import ModelRef, ScoreSpec
 
 if TYPE_CHECKING:
+    from training.engine.models import Device
+    from training.engine.refcache import ReferenceCache
     from training.engine.sampling import Drawn
 
 PAIRS, SAMPLES, DIVERGENCE, BEFORE_AFTER = "pairs.jsonl", "samples.jsonl", "kl.jsonl", "before_after.jsonl"
@@ -47,6 +50,7 @@ Pair = tuple[int | str, list[int], list[int], list[int]]
 def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     """Writes the files and metrics above and returns the closing sentence."""
     from training.engine.models import add_adapter, choose_device, load_base, load_tokenizer
+    from training.engine.reference import open_cache
     from training.engine.sampling import Request, draw, stream_seed
 
     require_ids(rows)
@@ -57,13 +61,14 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     if rows and not pairs and not prompts:
         raise Failure("all_rows_skipped", Said("None of the rows can be scored; see the reasons of the skipped rows."))
     policy: Any = load_base(spec.policy, device)
+    base = load_base(ModelRef(spec.base, spec.base_revision), device) if spec.base else None
+    cache = open_cache(spec, base or policy, device, adapter="") if pairs else None
     if spec.policy.adapter:
         policy = add_adapter(policy, spec.policy.adapter, trainable=False).eval()
-    base = load_base(ModelRef(spec.base, spec.base_revision), device) if spec.base else None
     scorer = _Scorer(job, spec, chat, policy, base, has_adapter=bool(spec.policy.adapter))
 
     job.events.phase("pairs", Said("Comparing with %(n)s held-out judgments", n=len(pairs)))
-    scorer.held_out(pairs)
+    scorer.held_out(pairs, device, cache)
 
     def fresh(model: Any, name: str, wanted: Sequence[Prompt], temperature: float, top_p: float) -> "list[Drawn]":
         job.events.phase(f"sample {name}", Said("Sampling %(n)s answers of %(model)s", n=len(wanted), model=name))
@@ -152,16 +157,34 @@ class _Scorer:
             return [float(logps.double().sum()) for logps in found]
 
         policy = under(self.policy)
-        if self.base is not None:
-            return policy, under(self.base)
-        if not self.has_adapter:
+        if self.base is None and not self.has_adapter:
             return policy, policy
-        with self.policy.disable_adapter():
-            return policy, under(self.policy)
+        with self._as_base() as base:
+            return policy, under(base)
 
-    def held_out(self, pairs: Sequence[Pair]) -> None:
-        """Implicit reward r(y) = beta (log pi(y|x) - log pi_0(y|x)), base as pi_0; a win is r(chosen) > r(rejected)."""
-        policy, base = self._logprobs([(ids, chosen) for _, ids, chosen, _ in pairs] + [(i, r) for _, i, _, r in pairs])
+    @contextmanager
+    def _as_base(self) -> Iterator[Any]:
+        """The model that the policy is measured against, which may be the policy's own with its adapter off."""
+        with nullcontext() if self.base is not None or not self.has_adapter else self.policy.disable_adapter():
+            yield self.policy if self.base is None else self.base
+
+    def held_out(self, pairs: Sequence[Pair], device: "Device", cache: "ReferenceCache | None") -> None:
+        """Implicit reward r(y) = beta (log pi(y|x) - log pi_0(y|x)), base as pi_0; a win is r(chosen) > r(rejected).
+
+        What the base says of them is the same after each round, so it is kept.
+        """
+        from training.engine.reference import sums_under
+
+        both = [(ids, chosen) for _, ids, chosen, _ in pairs] + [(ids, rejected) for _, ids, _, rejected in pairs]
+        known: dict[str, Any] = {
+            "job": self.job,
+            "device": device,
+            "pad_token_id": int(self.chat.tokenizer.pad_token_id),
+        }
+        policy, _ = sums_under(self.policy, both, batch_size=self.spec.batch_size, **known)
+        with self._as_base() as model:
+            base, found = sums_under(model, both, batch_size=self.spec.batch_size, cache=cache, **known)
+        self.job.about["reference"] = {"known_answers": found, "computed_answers": len(both) - found}
         n, beta = len(pairs), self.spec.beta
         lines: list[dict[str, Any]] = []
         for place, (row_id, _, chosen, rejected) in enumerate(pairs):

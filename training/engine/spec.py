@@ -341,6 +341,8 @@ class ScoreSpec(Spec):
     batch_size: int = 32  # sequences generated or scored together
     max_prompt_tokens: int = 1024  # longer prompts are skipped with a reason
     max_length: int = 2048  # tokens of prompt + answer of a held-out pair; longer pairs are skipped
+    reference_cache: str = ""  # folder where the base's log-probabilities are kept for later runs; "" = nowhere
+    reference_cache_mb: int = 1024  # what that folder may hold, in MiB; what was used longest ago goes first
     device: str = "auto"  # "auto", "cpu" or "cuda"
 
     def __post_init__(self) -> None:
@@ -356,6 +358,8 @@ class ScoreSpec(Spec):
         checks.number("n_before_after", 0, 1000, whole=True)
         checks.number("kl_samples", 0, 100_000, whole=True)
         checks.number("max_length", 8, 131072, whole=True)
+        checks.text("reference_cache")
+        checks.number("reference_cache_mb", 1, 1_000_000, whole=True)
         _check_sampling(checks)
         checks.finish()
 

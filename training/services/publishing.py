@@ -19,7 +19,7 @@ from training.engine import rundir
 from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
 from training.models import Job, Policy, RewardModel, Run, RunEvent
-from training.paths import policy_folder, reward_model_folder
+from training.paths import policy_folder, reference_cache, reward_model_folder
 from training.services.leases import Lease, finish
 from training.services.runs import brief, move
 from training.services.snapshots import SnapshotChangedError, run_rows, settle, settle_refused
@@ -30,10 +30,7 @@ def write_train_dir(
     run: Run, folder: Path, *, resume_from: Sequence[Path], heldout: Iterable[Mapping[str, Any]] = ()
 ) -> None:
     """What the engine needs to train. Raises ``SnapshotChangedError``."""
-    here: dict[str, Any] = {"resume_from": [str(path) for path in resume_from]}
-    if settings.REFERENCE_CACHE_MB:
-        here |= {"reference_cache": str(settings.CACHE_DIR / "reference")}
-        here |= {"reference_cache_mb": settings.REFERENCE_CACHE_MB}
+    here: dict[str, Any] = {"resume_from": [str(path) for path in resume_from]} | reference_cache()
     here |= {"trackers": list(settings.TRACKERS), "tracker_run": f"project-{run.project_id}-run-{run.number}"}
     spec = TrainSpec.from_json(run.spec | here)
     rundir.write_run_dir(folder, spec, run_rows(run).rows, heldout)

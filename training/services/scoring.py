@@ -15,7 +15,7 @@ from training.engine import rundir
 from training.engine.spec import ScoreSpec
 from training.loop import guards
 from training.models import Job, Loop, Policy, Run
-from training.paths import adapter_folder, model_of
+from training.paths import adapter_folder, model_of, reference_cache
 from training.recipes import makes_more_policies, stages_from
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import held_out_pairs, reserved_prompts, score_rows
@@ -73,7 +73,8 @@ def start_scoring(*, run: Run) -> Job | None:
 
 def write_score_dir(job: Job, folder: Path) -> None:
     """What the engine needs to score."""
-    rundir.write_run_dir(folder, ScoreSpec.from_json(job.payload["spec"]), score_rows(job))
+    spec = ScoreSpec.from_json(job.payload["spec"] | reference_cache())
+    rundir.write_run_dir(folder, spec, score_rows(job))
 
 
 def _lengths_before(run: Run, folder: Path) -> dict[str, float | None]:
