@@ -308,6 +308,8 @@ JOB_STALL_SECONDS = _integer("PAIRLOOP_JOB_STALL_SECONDS", 1800, low=10, high=86
 LAUNCH = _launch(os.environ.get("PAIRLOOP_LAUNCH", "").strip())
 # What the log-probabilities under references may take on disk (docs/adr/0012). 0: they are computed anew in each run.
 REFERENCE_CACHE_MB = _integer("PAIRLOOP_REFERENCE_CACHE_MB", 1024, low=0, high=1_000_000)
+# What whole models made of adapters may take on disk; the one used longest ago goes first. 0: all are kept.
+MERGED_MB = _integer("PAIRLOOP_MERGED_MB", 51_200, low=0, high=100_000_000)
 # The user or organisation on the Hugging Face Hub below which policies may be pushed; none: pushing is off. The token
 # is HF_TOKEN where the worker runs, and no other process needs it.
 HUB_NAMESPACE = os.environ.get("PAIRLOOP_HUB_NAMESPACE", "").strip()

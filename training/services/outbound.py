@@ -18,6 +18,7 @@ from training.models import Job, Policy
 from training.paths import merged_folder
 from training.services.doorbell import ring_after_commit
 from training.services.leases import Lease, finish
+from training.services.merged_copies import trim_merged
 from training.services.release import (
     CannotReleaseError,
     merged_release_of,
@@ -100,6 +101,7 @@ def publish_merge(*, lease: Lease, job: Job, policy: Policy, folder: Path, resul
         shutil.rmtree(target, ignore_errors=True)
         (folder / MODEL).rename(target)
         rundir.fsync_folder(target.parent)
+    trim_merged(keep=target)
 
 
 def write_push_dir(job: Job, policy: Policy, folder: Path) -> None:

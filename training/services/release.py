@@ -17,6 +17,7 @@ from training.engine import rundir
 from training.models import Job, Policy
 from training.paths import merged_folder, weights_folder
 from training.queries.cards import card_facts, public_base
+from training.services.merged_copies import note_use
 from training.streamzip import stream_zip
 
 CARD, ADAPTER_CONFIG = "README.md", "adapter_config.json"
@@ -64,6 +65,7 @@ def merged_release_of(policy: Policy) -> Release:
     for name, entry in recorded.items():
         if not (folder / name).is_file() or (folder / name).stat().st_size != entry["bytes"]:
             raise CannotReleaseError(Said("The whole model is damaged (%(file)s). Let it be made again.", file=name))
+    note_use(folder)
     return _of(policy, folder, recorded, name=f"policy-{policy.number}-merged")
 
 
