@@ -28,10 +28,12 @@ HELP = (
 class PostgresServer:
     """A running server that makes a fresh database for whoever asks."""
 
-    def __init__(self, bin_folder: Path, port: int, folder: Path) -> None:
+    def __init__(self, bin_folder: Path, port: int, folder: Path, restart: list[str]) -> None:
         self._bin = bin_folder
         self._port = port
         self._folder = folder
+        # The command that restarts it: whoever is connected loses the connection.
+        self.restart = restart
         self._template = ""
 
     def new_database(self) -> str:
@@ -121,7 +123,8 @@ def postgres_server() -> Iterator[PostgresServer]:
         options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
         # The server keeps the log open, and not our pipe: waiting for that to close would wait for ever.
         run("pg_ctl", "-D", str(data), "-l", str(log), "-w", "-o", options, "start")
+        restart = [*prefix, str(bin_folder / "pg_ctl"), "-D", str(data), "-l", str(log), "-w", "-m", "fast", "restart"]
         try:
-            yield PostgresServer(bin_folder, port, folder)
+            yield PostgresServer(bin_folder, port, folder, restart)
         finally:
             run("pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
