@@ -1,5 +1,6 @@
 """Tens of thousands of judgments in some seconds, for tests of how pages grow."""
 
+import json
 import random
 import uuid
 from collections.abc import Iterable
@@ -9,7 +10,20 @@ from typing import Any
 from django.db import connection
 from django.db.models import Max, Model
 
-from annotate.models import Choice, Comparison, Judgment, Project, Prompt, Response, Role, Slot
+from annotate.models import (
+    Choice,
+    Comparison,
+    Judgment,
+    Lineup,
+    LineupAnswer,
+    Project,
+    Prompt,
+    Ranking,
+    Response,
+    Role,
+    Slot,
+    User,
+)
 from annotate.services.content import policy_author
 from tests.cast import join, make_user
 
@@ -17,11 +31,8 @@ from tests.cast import join, make_user
 def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, rounds: int = 10, seed: int = 0) -> None:
     """``judgments`` by ``people`` over the 29 days before ``now``; 15% of the comparisons are judged by three."""
     rng = random.Random(seed)
-    crowd = [make_user(f"annotator{seed}.{number}") for number in range(people)]
-    for person in crowd:
-        join(project, person, Role.ANNOTATOR)
-    author = policy_author(project=project, number=1, name="policy 1")
-    asked = [comparison for comparison in range(judgments) for _ in range(3 if rng.random() < 0.15 else 1)][:judgments]
+    crowd, author = _people(project, people, seed), policy_author(project=project, number=1, name="policy 1")
+    asked = _asked(judgments, rng)
     pairs = asked[-1] + 1
     prompts, responses, comparisons, slots = (_next_id(model) for model in (Prompt, Response, Comparison, Slot))
 
@@ -69,6 +80,68 @@ def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, ro
     )
 
 
+def fill_rankings(project: Project, *, rankings: int, now: datetime, people: int = 8, seed: int = 0) -> None:
+    """``rankings`` of four answers, of which every eighth is shown first and preferred for it; all else as ``fill``."""
+    rng = random.Random(seed)
+    crowd, author = _people(project, people, seed), policy_author(project=project, number=1, name="policy 1")
+    asked = _asked(rankings, rng)
+    sets = asked[-1] + 1
+    prompts, responses, lineups, slots = (_next_id(model) for model in (Prompt, Response, Lineup, Slot))
+    some_prompt = Prompt(project=project, messages=[{"role": "user", "content": "Where is it?"}], split="train")
+    _insert(some_prompt, ({"id": prompts + n, "sha256": f"{prompts + n:064x}"} for n in range(sets)), now)
+    _insert(
+        Response(author=author, text="It is on its way."),
+        ({"id": responses + n, "prompt_id": prompts + n // 4, "sha256": f"{n:064x}"} for n in range(4 * sets)),
+        now,
+    )
+    _insert(
+        Lineup(project=project, split="train"),
+        ({"id": lineups + n, "prompt_id": prompts + n, "round": 1 + n * 10 // sets} for n in range(sets)),
+        now,
+    )
+    _insert(
+        LineupAnswer(),
+        ({"id": responses + n, "lineup_id": lineups + n // 4, "response_id": responses + n} for n in range(4 * sets)),
+        now,
+    )
+    turns = [(n, one, crowd[n % people].pk) for n, one in enumerate(asked)]
+    _insert(
+        Slot(project=project, kind=Slot.Kind.RANKING, state=Slot.State.DONE),
+        ({"id": slots + n, "lineup_id": lineups + one, "annotator_id": who, "submit_id": _uuid(rng)}
+         for n, one, who in turns),
+        now,
+    )  # fmt: skip
+    _insert(
+        Ranking(project=project, value="ranked", pairs=6),
+        (
+            {
+                "lineup_id": lineups + one,
+                "annotator_id": who,
+                "slot_id": slots + n,
+                "client_id": _uuid(rng),
+                "created_at": _stored(now - timedelta(days=29 - 29 * n // rankings)),
+                "active_ms": rng.randrange(1500, 90_000),
+                "shown": json.dumps(rng.sample(range(responses + 4 * one, responses + 4 * one + 4), 4)),
+                "ranks": json.dumps([1, *rng.sample((2, 3, 4), 3)] if n % 8 == 0 else rng.sample((1, 2, 3, 4), 4)),
+            }
+            for n, one, who in turns
+        ),
+        now,
+    )
+
+
+def _people(project: Project, count: int, seed: int) -> list[User]:
+    crowd = [make_user(f"annotator{seed}.{number}") for number in range(count)]
+    for person in crowd:
+        join(project, person, Role.ANNOTATOR)
+    return crowd
+
+
+def _asked(decisions: int, rng: random.Random) -> list[int]:
+    """Which item, counted from 0, each decision is about."""
+    return [item for item in range(decisions) for _ in range(3 if rng.random() < 0.15 else 1)][:decisions]
+
+
 def _choice(first: int, rng: random.Random) -> dict[str, Any]:
     choice = rng.choices([Choice.A, Choice.B, Choice.TIE, Choice.BOTH_BAD], [45, 35, 12, 8])[0]
     swapped = rng.random() < 0.5
@@ -104,8 +177,8 @@ def _insert(like: Model, rows: Iterable[dict[str, Any]], now: datetime) -> None:
         str(field.column): field.get_db_prep_save(field.value_from_object(like), connection)
         for field in like._meta.concrete_fields
     }
-    common["created_at"] = _stored(now)
-    columns = [column for column in common if column != "id" or not isinstance(like, Judgment)]
+    common |= {"created_at": _stored(now)} if "created_at" in common else {}
+    columns = [column for column in common if column != "id" or not isinstance(like, Judgment | Ranking)]
     sql = f"INSERT INTO {like._meta.db_table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
     values = ([(common | row)[column] for column in columns] for row in rows)
     with connection.cursor() as cursor:

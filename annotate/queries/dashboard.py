@@ -8,17 +8,21 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import pairwise
+from math import comb
 from statistics import median
 
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from annotate.assign import strict_pairs
 from annotate.models import Choice, Comparison, Judgment, Project, Ranking, Rating, Slot
+from annotate.queries import ranked
 from annotate.queries.projects import midnight
 from annotate.queries.quality import counting
 from annotate.said import Said, counted
 from annotate.stats.forecast import Span, days_until
-from annotate.stats.intervals import Share, wilson
+from annotate.stats.intervals import Share, cautious_share, wilson
+from annotate.stats.shortcuts import place_wins
 
 DAYS = 30
 # A forecast rests on so many of the last days, today left out, with work on no fewer than these.
@@ -36,23 +40,24 @@ _NOBODY_MANY = "How long it takes cannot be told: nobody has worked for %(n)s da
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What was decided on one day of the site's time zone; rankings count with the judgments."""
+    """What was decided on one day of the site's time zone."""
 
     date: date
     judgments: int
     ratings: int
+    rankings: int = 0
 
     @property
     def total(self) -> int:
-        return self.judgments + self.ratings
+        return self.judgments + self.ratings + self.rankings
 
 
 def days(project: Project, *, now: datetime, last: int = DAYS) -> list[Day]:
     """The last days, oldest first, today last; days without work are there too."""
     today = timezone.localtime(now).date()
     dates = [today - timedelta(days=back) for back in range(last - 1, -1, -1)]
-    made = (_by_day(model, project, dates) for model in (Judgment, Ranking, Rating))
-    return [Day(when, judged + ranked, rated) for when, judged, ranked, rated in zip(dates, *made, strict=True)]
+    made = (_by_day(model, project, dates) for model in (Judgment, Rating, Ranking))
+    return [Day(*counts) for counts in zip(dates, *made, strict=True)]
 
 
 def _by_day(model: type[Judgment] | type[Rating] | type[Ranking], project: Project, dates: list[date]) -> list[int]:
@@ -142,10 +147,11 @@ class ActiveTime:
     seconds: float
     median_judgment: float | None
     median_rating: float | None
+    median_ranking: float | None
 
 
 def active_time(project: Project) -> list[ActiveTime]:
-    """Everyone who judged, ranked or rated, most time first. The medians are of pairs and of thumbs alone."""
+    """Everyone who judged, ranked or rated, most time first."""
     made: Counter[int] = Counter()
     times: dict[type[Judgment] | type[Rating] | type[Ranking], dict[int, list[int]]] = {}
     for model in (Judgment, Rating, Ranking):
@@ -166,6 +172,7 @@ def active_time(project: Project) -> list[ActiveTime]:
                 seconds=sum(judging + rating + ranking) / 1000,
                 median_judgment=median(judging) / 1000 if judging else None,
                 median_rating=median(rating) / 1000 if rating else None,
+                median_ranking=median(ranking) / 1000 if ranking else None,
             )
         )
     return sorted(entries, key=lambda entry: (-entry.seconds, entry.annotator))
@@ -213,4 +220,57 @@ def _choices(number: int | None, counts: Counter[str]) -> RoundChoices:
         preferred=wilson(counts[Choice.A] + counts[Choice.B], decided),
         ties=wilson(counts[Choice.TIE], decided),
         both_bad=wilson(counts[Choice.BOTH_BAD], decided),
+    )
+
+
+# --- Rankings ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRound:
+    """What came of one round's ordinary rankings.
+
+    ``same``: of two answers and two people, how often both said the same of them. ``tied``: of two answers, how often
+    they had one rank; its interval takes a ranking for one. ``first``: of rankings with one best answer, how often that
+    was shown first, which chance gives ``chance``.
+    """
+
+    round: int | None
+    decided: int
+    skipped: int
+    same: Share
+    tied: Share
+    first: Share
+    chance: float | None
+
+    @property
+    def first_is_off(self) -> bool:
+        """Does the place shown first win more, or less, often than chance explains?"""
+        return self.chance is not None and self.first.excludes(self.chance)
+
+
+def rankings_by_round(project: Project, *, most: int | None = None) -> list[RankingRound]:
+    """Newest round first; retracted rankings are left out, because this is about what the data says."""
+    by_round: dict[int | None, list[tuple[tuple[int, ...], int]]] = defaultdict(list)
+    for number, ranks, count in ranked.orders_by_round(project):
+        by_round[number].append((ranks, count))
+    newest = sorted(by_round, key=lambda number: -1 if number is None else number, reverse=True)[:most]
+    same = ranked.same_by_round(project) if newest else {}
+    return [_ranking_round(number, by_round[number], same.get(number) or wilson(0, 0)) for number in newest]
+
+
+def _ranking_round(number: int | None, orders: list[tuple[tuple[int, ...], int]], same: Share) -> RankingRound:
+    ranked_ones = [(ranks, count) for ranks, count in orders if ranks]
+    ties = ((comb(len(ranks), 2) - len(strict_pairs(ranks)), comb(len(ranks), 2)) for ranks, _ in ranked_ones)
+    places = place_wins(ranked_ones)
+    won = [(entry.wins[0].hits, entry.wins[0].n, entry.chance) for entry in places]
+    n = sum(n for _, n, _ in won)
+    return RankingRound(
+        round=number,
+        decided=sum(count for _, count in ranked_ones),
+        skipped=sum(count for ranks, count in orders if not ranks),
+        same=same,
+        tied=cautious_share(pair for pair, (_, count) in zip(ties, ranked_ones, strict=True) for _ in range(count)),
+        first=wilson(sum(hits for hits, _, _ in won), n),
+        chance=sum(n * chance for _, n, chance in won) / n if n else None,
     )

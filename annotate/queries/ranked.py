@@ -3,14 +3,17 @@
 The sister of ``quality``, which has the questions about judgments. Superseded and retracted rankings do not count.
 """
 
-from collections import defaultdict
+import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from statistics import median
 from typing import NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from annotate.models import COUNTS, Comparison, Project, Ranked, Ranking, User
 from annotate.orders import label_between, orders_right
@@ -18,21 +21,41 @@ from annotate.stats.agreement import Alpha, Label, alpha, clustered_share
 from annotate.stats.intervals import Share, cautious_share, wilson
 
 # Agreement over this many lineups is known to a percent; more would only cost.
-_MOST_LINEUPS = 4_000
+_MOST_LINEUPS = 2_000
 _MOST_ROUNDS = 12
 _MOST_PAIRS = 60
 _RESAMPLES = 500
+# No lineup has more answers.
+_PLACES = 10
+
+# The ranks of a skip; and looked up once, not once a row.
+_SKIPPED = "[]"
+_ORDINARY = Comparison.Purpose.COLLECT.value
 
 
 class Order(NamedTuple):
-    """One counting ranking, narrow: ``ranks`` by the id of the response, in the order shown; none of a skip."""
+    """One counting ranking, narrow, in the order of the columns that are read.
+
+    ``shown`` and ``ranks`` are JSON as it lies in the database: fifty thousand are read for one page, and few of them
+    looked into. A skip has no ranks.
+    """
 
     annotator: int
     lineup: int
     purpose: str
     round: int | None
-    ranks: dict[int, int]
+    shown: str
+    ranks: str
     active_ms: int | None
+
+
+class Voice(NamedTuple):
+    """What one person said of a lineup that others ranked too: its ranks in order of the responses' ids."""
+
+    annotator: int
+    lineup: int
+    round: int | None
+    ranks: tuple[int, ...]
 
 
 def counting(project: Project) -> QuerySet[Ranking]:
@@ -43,15 +66,26 @@ def counting(project: Project) -> QuerySet[Ranking]:
 def orders(project: Project, *, annotator: User | None = None) -> list[Order]:
     """The counting rankings in order of id, skips among them, optionally one person's."""
     rankings = counting(project)
-    if annotator is not None:
-        rankings = rankings.filter(annotator=annotator)
-    columns = rankings.order_by("id").values_list(
-        "annotator_id", "lineup_id", "lineup__purpose", "lineup__round", "shown", "ranks", "active_ms"
+    return _read(rankings if annotator is None else rankings.filter(annotator=annotator))
+
+
+def _read(rankings: QuerySet[Ranking]) -> list[Order]:
+    columns = rankings.annotate(
+        shown_text=Cast("shown", TextField()), ranks_text=Cast("ranks", TextField())
+    ).values_list(
+        "annotator_id", "lineup_id", "lineup__purpose", "lineup__round", "shown_text", "ranks_text", "active_ms"
     )
-    return [
-        Order(who, lineup, purpose, number, dict(zip(shown, ranks, strict=False)), active)
-        for who, lineup, purpose, number, shown, ranks, active in columns.iterator(chunk_size=2000)
-    ]
+    return [Order._make(entry) for entry in columns.order_by("id").iterator(chunk_size=5000)]
+
+
+@lru_cache(maxsize=10_000)
+def ranks_in(text: str) -> tuple[int, ...]:
+    """The ranks in the order shown; of six answers there are 4,683 orders, so that few are parsed."""
+    return tuple(json.loads(text))
+
+
+def _by_response(shown: Iterable[int], ranks: Iterable[int]) -> tuple[int, ...]:
+    return tuple(rank for _response, rank in sorted(zip(shown, ranks, strict=True)))
 
 
 # --- Agreement --------------------------------------------------------------------------------------------------------
@@ -79,54 +113,75 @@ class RankerPair:
     found: RankingAgreement
 
 
-def shared(entries: Iterable[Order]) -> dict[int, list[Order]]:
-    """By lineup, newest last: the orders of those that at least two people ranked. Skips and checks say nothing."""
-    by_lineup: dict[int, list[Order]] = defaultdict(list)
-    for entry in entries:
-        if entry.ranks and entry.purpose == Comparison.Purpose.COLLECT:
-            by_lineup[entry.lineup].append(entry)
-    several = sorted(lineup for lineup, said in by_lineup.items() if len(said) >= 2)
-    return {lineup: by_lineup[lineup] for lineup in several[-_MOST_LINEUPS:]}
+def shared(entries: Iterable[Order]) -> dict[int, list[Voice]]:
+    """By lineup, newest last: what was said of those that at least two people ranked. Skips and checks say nothing."""
+    said = [entry for entry in entries if entry.ranks != _SKIPPED and entry.purpose == _ORDINARY]
+    people = Counter([entry.lineup for entry in said])
+    several = set(sorted(lineup for lineup, count in people.items() if count >= 2)[-_MOST_LINEUPS:])
+    by_lineup: dict[int, list[Voice]] = defaultdict(list)
+    for entry in said:
+        if entry.lineup in several:
+            ranks = _by_response(json.loads(entry.shown), ranks_in(entry.ranks))
+            by_lineup[entry.lineup].append(Voice(entry.annotator, entry.lineup, entry.round, ranks))
+    return dict(sorted(by_lineup.items()))
 
 
-def agreement(lineups: Iterable[Sequence[Order]]) -> RankingAgreement:
+def agreement(lineups: Iterable[Sequence[Voice]]) -> RankingAgreement:
     """Agreement within these lineups, which ``shared`` gives."""
     counts: list[tuple[int, int]] = []
     labels: list[Label] = []
-    units: dict[tuple[int, int], int] = {}
-    for said in lineups:
-        counts.append(_same(entry.ranks for entry in said))
-        for entry in said:
-            for response, rank in entry.ranks.items():
-                unit = units.setdefault((entry.lineup, response), len(units))
-                labels.append((unit, entry.annotator, float(rank)))
-    clusters = {unit: lineup for (lineup, _), unit in units.items()}
+    clusters: dict[int, int] = {}
+    for number, said in enumerate(lineups):
+        counts.append(_all_pairs(said))
+        # An answer of a lineup is a unit; no lineup has as many answers as there are numbers between two of them.
+        for place in range(len(said[0].ranks)):
+            clusters[_PLACES * number + place] = number
+        labels += [
+            (_PLACES * number + place, voice.annotator, float(rank))
+            for voice in said
+            for place, rank in enumerate(voice.ranks)
+        ]
     ordinal = alpha(labels, distance="ordinal", resamples=_RESAMPLES, clusters=clusters)
     return RankingAgreement(clustered_share(counts, resamples=_RESAMPLES), ordinal, len(counts))
 
 
-def _same(orders: Iterable[Mapping[int, int]]) -> tuple[int, int]:
-    """Of two answers and two orders each: how often both say the same of them, and how often they could."""
-    same = pairs = 0
-    for left, right in combinations(orders, 2):
-        for one, other in combinations(sorted(left.keys() & right.keys()), 2):
-            pairs += 1
-            same += label_between(left, one, other) == label_between(right, one, other)
-    return same, pairs
+def _all_pairs(said: Sequence[Voice]) -> tuple[int, int]:
+    """Of two answers and two people each: how often both say the same of them, and how often they could."""
+    found = [_same(left.ranks, right.ranks) for left, right in combinations(said, 2)]
+    return sum(same for same, _ in found), sum(pairs for _, pairs in found)
 
 
-def agreement_by_round(lineups: Iterable[Sequence[Order]]) -> list[tuple[int, RankingAgreement]]:
+@lru_cache(maxsize=50_000)
+def _same(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, int]:
+    """Of two answers each: how often two orders say the same of them, and how often they could."""
+    one, other = dict(enumerate(left)), dict(enumerate(right))
+    pairs = list(combinations(range(len(left)), 2))
+    return sum(label_between(one, *pair) == label_between(other, *pair) for pair in pairs), len(pairs)
+
+
+def agreement_by_round(lineups: Iterable[Sequence[Voice]]) -> list[tuple[int, RankingAgreement]]:
     """Agreement within each of the newest rounds, newest first."""
-    by_round: dict[int, list[Sequence[Order]]] = defaultdict(list)
+    by_round: dict[int, list[Sequence[Voice]]] = defaultdict(list)
     for said in lineups:
         if said[0].round is not None:
             by_round[said[0].round].append(said)
     return [(number, agreement(by_round[number])) for number in sorted(by_round, reverse=True)[:_MOST_ROUNDS]]
 
 
-def agreement_of_pairs(lineups: Iterable[Sequence[Order]]) -> list[RankerPair]:
+def same_by_round(project: Project) -> dict[int | None, Share]:
+    """By round: of two answers and two people, how often both said the same of them."""
+    # Only what several people ranked is read: the rest says nothing here, and is most of it.
+    ordinary = counting(project).filter(lineup__purpose=Comparison.Purpose.COLLECT, value=Ranked.RANKED)
+    several = ordinary.order_by("-lineup").values("lineup").annotate(people=Count("pk")).filter(people__gte=2)
+    counts: dict[int | None, list[tuple[int, int]]] = defaultdict(list)
+    for said in shared(_read(ordinary.filter(lineup__in=several.values("lineup")[:_MOST_LINEUPS]))).values():
+        counts[said[0].round].append(_all_pairs(said))
+    return {number: clustered_share(found, resamples=_RESAMPLES) for number, found in counts.items()}
+
+
+def agreement_of_pairs(lineups: Iterable[Sequence[Voice]]) -> list[RankerPair]:
     """Agreement of two annotators who ranked something in common, those with the most first."""
-    common: dict[tuple[int, int], list[list[Order]]] = defaultdict(list)
+    common: dict[tuple[int, int], list[list[Voice]]] = defaultdict(list)
     for said in lineups:
         for left, right in combinations(sorted(said, key=lambda entry: entry.annotator), 2):
             common[left.annotator, right.annotator].append([left, right])
@@ -174,21 +229,22 @@ def recheck_outcomes(project: Project) -> dict[int, list[tuple[int, int]]]:
     for who, *columns in again.values_list(
         "annotator_id", "shown", "ranks", "lineup__original__shown", "lineup__original__ranks"
     ):
-        now, before = (dict(zip(*columns[at : at + 2], strict=True)) for at in (0, 2))
-        found[who].append(_same([now, before]))
+        found[who].append(_same(_by_response(*columns[:2]), _by_response(*columns[2:])))
     return found
 
 
-def annotators(project: Project, entries: Sequence[Order]) -> list[RankerQuality]:
-    """Everyone who ranked, most rankings first. ``entries`` are everybody's, or the shares of agreement are empty."""
+def annotators(
+    project: Project, entries: Sequence[Order], lineups: Mapping[int, Sequence[Voice]]
+) -> list[RankerQuality]:
+    """Everyone who ranked, most rankings first. ``lineups`` are the ``shared`` ones of everybody's."""
     by_person: dict[int, list[Order]] = defaultdict(list)
     for entry in entries:
         by_person[entry.annotator].append(entry)
     same: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for said in shared(entries).values():
-        for entry in said:
-            pairs = [_same([entry.ranks, other.ranks]) for other in said if other is not entry]
-            same[entry.annotator].append((sum(hits for hits, _ in pairs), sum(n for _, n in pairs)))
+    for said in lineups.values():
+        for voice in said:
+            pairs = [_same(voice.ranks, other.ranks) for other in said if other is not voice]
+            same[voice.annotator].append((sum(hits for hits, _ in pairs), sum(n for _, n in pairs)))
     gold: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for who, counts in gold_answers(counting(project)):
         gold[who].append(counts)
@@ -209,10 +265,9 @@ def _quality(
     *,
     fast: float,
 ) -> RankerQuality:
-    ranked = [entry for entry in mine if entry.ranks]
-    ends = [
-        (ranks[0], ranks[-1]) for ranks in (list(entry.ranks.values()) for entry in ranked) if ranks[0] != ranks[-1]
-    ]
+    ranked = [entry for entry in mine if entry.ranks != _SKIPPED]
+    ranks = [ranks_in(entry.ranks) for entry in ranked]
+    ends = [(first, last) for first, *_, last in ranks if first != last]
     timed = [entry.active_ms for entry in ranked if entry.active_ms is not None]
     return RankerQuality(
         annotator=annotator,
@@ -220,8 +275,21 @@ def _quality(
         same=clustered_share(same, resamples=_RESAMPLES),
         gold=cautious_share(gold),
         self_consistency=cautious_share(again),
-        first_shown=wilson(sum(first < last for first, last in ends), len(ends)),
-        fast=wilson(sum(ms < 1000 * fast for ms in timed), len(timed)),
+        first_shown=wilson(sum([first < last for first, last in ends]), len(ends)),
+        fast=wilson(sum([ms < 1000 * fast for ms in timed]), len(timed)),
         skips=wilson(len(mine) - len(ranked), len(mine)),
         median_seconds=median(timed) / 1000 if timed else None,
     )
+
+
+# --- Places -----------------------------------------------------------------------------------------------------------
+
+
+def orders_by_round(project: Project) -> list[tuple[int | None, tuple[int, ...], int]]:
+    """(round, ranks in the order shown, how many counting rankings) of ordinary lineups; a skip has no ranks.
+
+    Counted in the database: there are few different orders, however many rankings.
+    """
+    ordinary = counting(project).filter(lineup__purpose=Comparison.Purpose.COLLECT).order_by()
+    found = ordinary.annotate(ranks_text=Cast("ranks", TextField())).values_list("lineup__round", "ranks_text")
+    return [(number, ranks_in(ranks), count) for number, ranks, count in found.annotate(Count("pk"))]

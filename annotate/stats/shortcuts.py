@@ -1,6 +1,7 @@
 """PURE: does something that should not matter decide? Position, length, formatting, as shares of what won."""
 
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from annotate.stats.intervals import Share, wilson
@@ -45,6 +46,41 @@ def shortcuts(preferences: Iterable[Preference]) -> Shortcuts:
             formatted[0] += entry.winner_formatted
             formatted[1] += 1
     return Shortcuts(wilson(*left), wilson(*longer), wilson(*formatted))
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceWins:
+    """Of rankings of ``size`` answers that put one above all others: how often was that the one shown first, second...
+
+    The order of places is random, so that each should hold ``chance``, whatever the answers are.
+    """
+
+    size: int
+    wins: tuple[Share, ...]
+
+    @property
+    def chance(self) -> float:
+        return 1 / self.size
+
+    @property
+    def first_is_off(self) -> bool:
+        """Does the place shown first win more, or less, often than chance explains?"""
+        return self.wins[0].excludes(self.chance)
+
+
+def place_wins(orders: Iterable[tuple[Sequence[int], int]]) -> list[PlaceWins]:
+    """By size, the smallest first, from (ranks in the order shown, how many rankings gave them); skips have no ranks.
+
+    A tie for the best place says nothing of the places.
+    """
+    best: dict[int, Counter[int]] = defaultdict(Counter)
+    for ranks, count in orders:
+        if ranks.count(1) == 1:
+            best[len(ranks)][ranks.index(1)] += count
+    return [
+        PlaceWins(size, tuple(wilson(best[size][place], best[size].total()) for place in range(size)))
+        for size in sorted(best)
+    ]
 
 
 def longest_run(choices: Iterable[str]) -> tuple[str, int]:

@@ -31,6 +31,12 @@ def interval_width(share: Share) -> str:
 
 
 @register.filter
+def mark(share: float | bool) -> str:
+    """Where a share's bar has its line: at a share, or (True) at one half."""
+    return f"{100 * (0.5 if share is True else share) - 0.4:.1f}"
+
+
+@register.filter
 def two_digits(value: float | None) -> str:
     """Alpha and its bounds: "0.67"; nothing as a dash."""
     # Adding 0 takes the sign from what rounds to minus zero.

@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from annotate.access import SignedInRequest, membership_for
@@ -18,6 +19,13 @@ from annotate.queries.dashboard import Day
 
 # Rounds on the page; the CSV has all.
 MOST_ROUNDS = 12
+# What is counted of a day, from the bottom of the chart.
+KINDS = ("judgments", "rankings", "ratings")
+_MEDIANS = {
+    "median_judgment": _("Median per judgment"),
+    "median_ranking": _("Median per ranking"),
+    "median_rating": _("Median per rating"),
+}
 
 
 @require_safe
@@ -29,20 +37,33 @@ def dashboard(request: SignedInRequest, project_id: int) -> HttpResponse:
     left = queries.remaining(project)
     spent = queries.active_time(project)
     people = User.objects.in_bulk([entry.annotator for entry in spent])
+    shown = [name for name in _MEDIANS if any(getattr(entry, name) is not None for entry in spent)]
     context = {
         "membership": membership,
         "project": project,
         "days": worked,
         "bars": bars(worked),
+        "done": {kind for kind in KINDS for day in worked if getattr(day, kind)},
         "most": max(day.total for day in worked),
         "total": sum(day.total for day in worked),
         "remaining": left,
         "forecast": queries.forecast(worked, left),
-        "times": [(people[entry.annotator], entry) for entry in spent],
+        "medians": [_MEDIANS[name] for name in shown],
+        "times": [(people[entry.annotator], entry, [getattr(entry, name) for name in shown]) for entry in spent],
         "seconds": sum(entry.seconds for entry in spent),
         "rounds": queries.choices_by_round(project)[:MOST_ROUNDS],
+        "ranking_rounds": queries.rankings_by_round(project, most=MOST_ROUNDS),
     }
     return render(request, "annotate/dashboard.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was done of one kind on a day of the chart."""
+
+    kind: str
+    y: float
+    height: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +72,22 @@ class Bar:
 
     day: Day
     x: int
-    judgments_y: float
-    judgments_height: float
-    ratings_y: float
-    ratings_height: float
+    parts: list[Part]
 
 
 def bars(worked: list[Day]) -> list[Bar]:
-    """Ratings stand on top of judgments; the highest day fills the box. A day with any work is never invisible."""
+    """Judgments stand at the bottom; the highest day fills the box. A day with any work is never invisible."""
     most = max((day.total for day in worked), default=0) or 1
-
-    def height(count: int) -> float:
-        return max(round(100 * count / most, 2), 1.0) if count else 0.0
-
     found = []
     for number, day in enumerate(worked):
-        judged, rated = height(day.judgments), height(day.ratings)
-        top = min(100.0, judged + rated)
-        found.append(Bar(day, 10 * number, 100 - judged, judged, 100 - top, top - judged))
+        parts: list[Part] = []
+        top = 100.0
+        for kind in KINDS:
+            if count := getattr(day, kind):
+                height = min(top, max(round(100 * count / most, 2), 1.0))
+                top -= height
+                parts.append(Part(kind, round(top, 2), height))
+        found.append(Bar(day, 10 * number, parts))
     return found
 
 
@@ -80,9 +99,10 @@ def bars(worked: list[Day]) -> list[Bar]:
 def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
     """One of the page's tables as CSV, people by their pseudonyms."""
     project = membership_for(request.user, project_id, role=Role.LEAD).project
-    rows = {"days": _days, "time": _time, "rounds": _rounds}.get(name)
+    tables = {"days": _days, "time": _time, "rounds": _rounds, "ranking-rounds": _ranking_rounds}
+    rows = tables.get(name)
     if rows is None:
-        raise Http404("There is no such table: choose days, time or rounds.")
+        raise Http404(f"There is no such table: choose one of {', '.join(tables)}.")
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{name}-{project.pk}.csv"'
     writer = csv.writer(answer)
@@ -92,17 +112,18 @@ def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
 
 
 def _days(project: Project) -> Iterator[list[object]]:
-    yield ["date", "judgments", "ratings"]
+    yield ["date", "judgments", "ratings", "rankings"]
     for day in queries.days(project, now=timezone.now()):
-        yield [day.date.isoformat(), day.judgments, day.ratings]
+        yield [day.date.isoformat(), day.judgments, day.ratings, day.rankings]
 
 
 def _time(project: Project) -> Iterator[list[object]]:
-    yield ["annotator", "decisions", "timed", "active_seconds", "median_judgment_seconds", "median_rating_seconds"]
+    names = [f"median_{kind}_seconds" for kind in ("judgment", "rating", "ranking")]
+    yield ["annotator", "decisions", "timed", "active_seconds", *names]
     spent = queries.active_time(project)
     people = User.objects.in_bulk([entry.annotator for entry in spent])
     for entry in spent:
-        medians = [entry.median_judgment, entry.median_rating]
+        medians = [entry.median_judgment, entry.median_rating, entry.median_ranking]
         yield [people[entry.annotator].pseudonym, entry.decisions, entry.timed, entry.seconds, *medians]
 
 
@@ -114,3 +135,14 @@ def _rounds(project: Project) -> Iterator[list[object]]:
         for share in (entry.preferred, entry.ties, entry.both_bad):
             cells += [share.value, share.low, share.high]
         yield [entry.round, entry.decided, entry.skipped, *cells]
+
+
+def _ranking_rounds(project: Project) -> Iterator[list[object]]:
+    shares = ("same", "tied", "first")
+    columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
+    yield ["round", "ranked", "skipped", *columns, "first_by_chance"]
+    for entry in queries.rankings_by_round(project):
+        cells: list[object] = []
+        for share in (entry.same, entry.tied, entry.first):
+            cells += [share.value, share.low, share.high, share.n]
+        yield [entry.round, entry.decided, entry.skipped, *cells, entry.chance]

@@ -15,6 +15,7 @@ from annotate.queries import quality as queries
 from annotate.queries import ranked
 from annotate.stats.agreement import Alpha
 from annotate.stats.intervals import Share
+from annotate.stats.shortcuts import PlaceWins, place_wins
 
 # Pairs of annotators whose alpha is worked out for the file; the rest have the share.
 MOST_PAIRS_IN_TABLE = 1000
@@ -51,11 +52,16 @@ def _ranked(project: Project, names: dict[int, User]) -> dict[str, object]:
     lineups = ranked.shared(orders)
     pairs = ranked.agreement_of_pairs(lineups.values())
     return {
+        "places": _places(project),
         "agreement": ranked.agreement(lineups.values()),
         "by_round": ranked.agreement_by_round(lineups.values()),
         "pairs": [(names.get(pair.left), names.get(pair.right), pair.found) for pair in pairs],
-        "annotators": [(names.get(entry.annotator), entry) for entry in ranked.annotators(project, orders)],
+        "annotators": [(names.get(entry.annotator), entry) for entry in ranked.annotators(project, orders, lineups)],
     }
+
+
+def _places(project: Project) -> list[PlaceWins]:
+    return place_wins((ranks, count) for _round, ranks, count in ranked.orders_by_round(project))
 
 
 @require_safe
@@ -63,7 +69,13 @@ def _ranked(project: Project, names: dict[int, User]) -> dict[str, object]:
 def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
     """Agreement, shortcuts, or the same of rankings as CSV, people by their pseudonyms."""
     project = membership_for(request.user, project_id, role=Role.LEAD).project
-    tables = {"agreement": _agreement, "shortcuts": _shortcuts, "rankings": _rankings, "rankers": _rankers}
+    tables = {
+        "agreement": _agreement,
+        "shortcuts": _shortcuts,
+        "rankings": _rankings,
+        "rankers": _rankers,
+        "places": _place_rows,
+    }
     rows = tables.get(name)
     if rows is None:
         raise Http404(f"There is no such table: choose one of {', '.join(tables)}.")
@@ -128,12 +140,20 @@ def _ranking_figures(found: ranked.RankingAgreement) -> list[object]:
     return [found.lineups, *_share(found.same), *_alpha(found.ordinal), found.ordinal.undefined or ""]
 
 
+def _place_rows(project: Project) -> Iterator[list[object]]:
+    yield ["answers", "place", "share", "low", "high", "n", "by_chance"]
+    for found in _places(project):
+        for place, share in enumerate(found.wins, start=1):
+            yield [found.size, place, *_share(share), found.chance]
+
+
 def _rankers(project: Project) -> Iterator[list[object]]:
     shares = ("same", "gold", "self_consistency", "first_shown", "fast", "skips")
     columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
     yield ["annotator", "rankings", "median_seconds", *columns]
     people = dict(User.objects.filter(rankings__project=project).values_list("pk", "pseudonym"))
-    for entry in ranked.annotators(project, ranked.orders(project)):
+    orders = ranked.orders(project)
+    for entry in ranked.annotators(project, orders, ranked.shared(orders)):
         cells = [cell for name in shares for cell in _share(getattr(entry, name))]
         yield [people.get(entry.annotator, ""), entry.rankings, entry.median_seconds, *cells]
 
@@ -178,7 +198,8 @@ def _annotator_context(request: HttpRequest, project_id: int, user_id: int) -> d
     entries = queries.rows(membership.project, annotator=person)
     measured = queries.annotators(membership.project, entries)
     orders = ranked.orders(membership.project)
-    rankers = [entry for entry in ranked.annotators(membership.project, orders) if entry.annotator == person.pk]
+    own = [entry for entry in orders if entry.annotator == person.pk]
+    rankers = ranked.annotators(membership.project, own, ranked.shared(orders)) if own else []
     return {
         "membership": membership,
         "project": membership.project,

@@ -112,7 +112,7 @@ def test_gold_is_scored_by_the_known_orders_with_an_interval_that_takes_a_set_fo
     make_ranking(gold_of(asks, lea), bob, [2, 1, 3, 3])  # four of six: a tie is not the known order
     make_ranking(gold_of(asks, lea, 1, None, None, 2), bob, [4, 2, 3, 1])  # none of one
     make_ranking(gold_of(asks, lea), bob, [])
-    (found,) = ranked.annotators(asks, ranked.orders(asks))
+    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
     assert (found.gold.hits, found.gold.n) == (10, 13)
     effective = 13**2 / (36 + 36 + 1)
     assert found.gold.low == pytest.approx(_wilson(10 / 13, effective)[0])
@@ -214,7 +214,7 @@ def test_agreeing_with_oneself_is_told_by_the_answers_and_not_by_their_places(as
         second = make_ranking(again, bob, now)
         # As if they had been shown in the opposite order.
         Ranking.objects.filter(pk=second.pk).update(shown=second.shown[::-1], ranks=second.ranks[::-1])
-    (found,) = ranked.annotators(asks, ranked.orders(asks))
+    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
     assert (found.self_consistency.hits, found.self_consistency.n) == (10, 12)
     theirs = stats.binomtest(5, 6).proportion_ci(method="wilson")  # the same share; the sets are two, though
     assert found.self_consistency.low is not None

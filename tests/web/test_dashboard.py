@@ -15,9 +15,18 @@ from django.utils import timezone
 from annotate.models import Comparison, Judgment, Project, Rating, Slot, User
 from annotate.queries import dashboard
 from annotate.queries.dashboard import Day, Remaining
+from annotate.services.checks import make_gold_lineup
 from annotate.views.dashboard import bars
-from tests.cast import make_comparison, make_judgment, make_prompt, make_rating, make_response
-from tests.crowd import fill
+from tests.cast import (
+    make_comparison,
+    make_judgment,
+    make_lineup,
+    make_prompt,
+    make_ranking,
+    make_rating,
+    make_response,
+)
+from tests.crowd import fill, fill_rankings
 
 NOON = timezone.make_aware(datetime(2026, 11, 20, 12, 0))  # noqa: DTZ001  (made aware at once)
 
@@ -73,13 +82,16 @@ def test_retracted_work_was_done_and_replaced_work_is_not_counted_twice(project:
 
 
 def test_the_busiest_day_fills_the_chart_and_no_day_with_work_is_invisible() -> None:
-    some = [Day(NOON.date(), *counts) for counts in ((150, 50), (1, 0), (0, 0), (50, 50))]
+    some = [Day(NOON.date(), *counts) for counts in ((100, 50, 50), (1, 0, 0), (0, 0, 0), (50, 50, 0))]
     first, tiny, none, half = bars(some)
-    assert (first.judgments_y, first.judgments_height) == (25, 75)
-    assert (first.ratings_y, first.ratings_height) == (0, 25)
-    assert tiny.judgments_height == 1
-    assert (none.judgments_height, none.ratings_height) == (0, 0)
-    assert (half.judgments_y, half.ratings_y, half.ratings_height) == (75, 50, 25)
+    assert [(part.kind, part.y, part.height) for part in first.parts] == [
+        ("judgments", 50, 50),
+        ("rankings", 25, 25),
+        ("ratings", 0, 25),
+    ]
+    assert [part.height for part in tiny.parts] == [1]
+    assert none.parts == []
+    assert [(part.kind, part.y) for part in half.parts] == [("judgments", 75), ("ratings", 50)]
     assert [bar.x for bar in bars(some)] == [0, 10, 20, 30]
     assert bars([]) == []
 
@@ -152,9 +164,10 @@ def test_active_time_is_summed_and_its_median_taken_of_what_was_timed(project: P
         judged_at(project, bob, NOON, active_ms=ms)
     make_rating(make_response(make_prompt(project)), bob, active_ms=500)
     make_rating(make_response(make_prompt(project)), lea)
+    make_ranking(make_lineup(make_prompt(project)), bob, [1, 2, 3, 4], active_ms=7000)
     first, second = dashboard.active_time(project)
-    assert (first.annotator, first.decisions, first.timed, first.seconds) == (bob.pk, 5, 4, 12.5)
-    assert (first.median_judgment, first.median_rating) == (3, 0.5)
+    assert (first.annotator, first.decisions, first.timed, first.seconds) == (bob.pk, 6, 5, 19.5)
+    assert (first.median_judgment, first.median_rating, first.median_ranking) == (3, 0.5, 7)
     assert (second.annotator, second.decisions, second.timed, second.median_rating) == (lea.pk, 1, 0, None)
 
 
@@ -178,6 +191,54 @@ def test_choices_are_shares_of_what_was_decided_in_ordinary_comparisons(project:
     # Wilson by its formula for 2 of 5: (0.4 + z²/10 ± z sqrt(0.24/5 + z²/100)) / (1 + z²/5), z = 1.959964.
     assert second.both_bad.low == pytest.approx(0.1176, abs=1e-4)
     assert second.both_bad.high == pytest.approx(0.7693, abs=1e-4)
+
+
+# --- Rankings ---------------------------------------------------------------------------------------------------------
+
+
+def rank(project: Project, round_number: int | None, *orders: tuple[User, list[int]]) -> None:
+    lineup = make_lineup(make_prompt(project), *[f"Answer {n}" for n in range(len(orders[0][1]) or 4)], slots=2,
+                         round=round_number)  # fmt: skip
+    for who, ranks in orders:
+        make_ranking(lineup, who, ranks)
+
+
+def test_rankings_are_counted_by_round(project: Project, bob: User, lea: User) -> None:
+    for _ in range(2):
+        rank(project, 3, (bob, [1, 2, 3, 4]), (lea, [1, 2, 4, 3]))
+    rank(project, 3, (bob, [2, 1, 2]), (lea, []))
+    rank(project, None, (bob, [1, 1, 2, 2]))
+    gold = make_gold_lineup(lineup=make_lineup(make_prompt(project), round=3), ranks=[1, 2, 3, 4], actor=lea)
+    make_ranking(gold, bob, [1, 2, 3, 4])
+    make_ranking(make_lineup(make_prompt(project), round=3), bob, [1, 2, 3, 4], retracted_at=NOON)
+    newest, none = dashboard.rankings_by_round(project)
+    assert (newest.round, newest.decided, newest.skipped) == (3, 5, 1)
+    assert (newest.same.hits, newest.same.n) == (10, 12)
+    assert (newest.tied.hits, newest.tied.n) == (1, 4 * 6 + 3)
+    assert (newest.first.hits, newest.first.n) == (4, 5)
+    assert newest.chance == pytest.approx((4 / 4 + 1 / 3) / 5)
+    assert (none.round, none.decided, none.first.n, none.chance, none.same.n) == (None, 1, 0, None, 0)
+    assert (none.tied.hits, none.tied.n) == (2, 6)
+
+
+def test_what_people_rank_is_in_the_charts(client: Client, project: Project, bob: User, lea: User) -> None:
+    project.judging = Project.Judging.RANKING
+    project.save()
+    client.force_login(lea)
+    page = reverse("annotate:dashboard", args=[project.pk])
+    assert "Nothing was ranked yet" in client.get(page).content.decode()
+    rank(project, 1, (bob, [1, 2, 3, 4]), (lea, [1, 2, 4, 3]))
+    Slot.objects.create(project=project, kind="ranking", lineup=make_lineup(make_prompt(project), slots=0))
+    body = client.get(page).content.decode()
+    assert body.count('<rect class="rankings"') == 1
+    assert '<rect class="judgments"' not in body
+    assert '<span class="stat-value">1</span><span class="stat-label">rankings wanted' in body
+    assert "Choices by round" not in body
+    (row,) = table(client, project, "ranking-rounds")
+    assert (row["round"], row["ranked"], row["same_n"], row["first_share"], row["first_by_chance"]) == (
+        "1", "2", "6", "1.0", "0.25",
+    )  # fmt: skip
+    assert sum(int(day["rankings"]) for day in table(client, project, "days")) == 2
 
 
 # --- The page ---------------------------------------------------------------------------------------------------------
@@ -221,6 +282,7 @@ def test_the_tables_come_as_csv_with_pseudonyms(client: Client, project: Project
             "active_seconds": "2.5",
             "median_judgment_seconds": "2.5",
             "median_rating_seconds": "",
+            "median_ranking_seconds": "",
         }
     ]
     rounds = table(client, project, "rounds")
@@ -242,6 +304,24 @@ def test_pages_ask_as_little_of_fifty_thousand_judgments_as_of_one(
     many = [queries_of(client, url) for url in urls]
     assert many == few
     assert max(many) <= 14
+
+
+def test_pages_ask_as_little_of_many_rankings_and_look_into_few(client: Client, project: Project, lea: User) -> None:
+    """Calls of functions, as the profiler counts them: the same on a slow machine as on a fast one."""
+    client.force_login(lea)
+    urls = [reverse(f"annotate:{name}", args=[project.pk]) for name in ("dashboard", "quality")]
+    measured = []
+    for seed, count in enumerate((1_000, 2_000)):
+        fill_rankings(project, rankings=count, now=timezone.now(), people=4, seed=seed)
+        for url in urls:
+            client.get(url)  # fills caches
+        with CaptureQueriesContext(connection) as queries:
+            calls = [calls_of(client, url) for url in urls]
+        measured.append((len(queries), calls))
+    (queries_before, before), (queries_after, after) = measured
+    assert queries_after == queries_before <= 2 * 15
+    # Measured: 17 on the dashboard, 48 on the quality page, most of which are new pairs of orders.
+    assert max(many - few for few, many in zip(before, after, strict=True)) / 2_000 < 90, (before, after)
 
 
 def test_the_quality_page_does_a_bounded_number_of_operations_for_each_judgment(

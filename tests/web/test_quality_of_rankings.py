@@ -42,7 +42,7 @@ def test_agreement_of_rankings_is_that_of_another_library(project: Project, bob:
     for place, said in enumerate(lineups.values()):
         for entry in said:
             who = 0 if entry.annotator == bob.pk else 1
-            table[who, 4 * place : 4 * place + 4] = [entry.ranks[pk] for pk in sorted(entry.ranks)]
+            table[who, 4 * place : 4 * place + 4] = entry.ranks
     theirs = krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")
     assert found.ordinal.value == pytest.approx(theirs, abs=1e-9)
     assert found.ordinal.low is not None
