@@ -224,6 +224,22 @@ def test_a_policy_that_was_not_scored_stops_it_until_it_is(cooking: RecipeRun, a
     assert tick(cooking).at == 2
 
 
+def test_after_the_last_stage_there_is_nothing_to_go_on_to(loop: Loop, alice: User, tmp_path: Path) -> None:
+    recipe = make_recipe(project=loop.project, name="Short", stages=[DPO], actor=alice)
+    assert loop.sampler is not None
+    recipe_run = start_recipe(recipe=recipe, loop=loop, start=loop.sampler, actor=alice)
+    publish_as_trained(newest(), tmp_path / "1")
+    end_run(newest(), state="failed", code="scoring_no_space", message="The disk is full.")
+    assert tick(recipe_run).message == "Policy 1 was made, but not scored. Have its run scored again."
+    with pytest.raises(CannotStartError, match="no policy to go on from"):
+        accept_policy(recipe_run=recipe_run, actor=alice)
+    score_again(run=newest(), actor=alice)
+    publish_as_scored(newest(), tmp_path / "1", empty_share=0.9)
+    recipe_run.refresh_from_db()
+    assert tick(recipe_run).state == "finished"
+    assert recipe_run.message == "It ends with policy 1, which the guards hold back."
+
+
 def test_cancelling_ends_the_run_and_the_recipe_and_twice_is_once(
     cooking: RecipeRun, alice: User, tmp_path: Path
 ) -> None:

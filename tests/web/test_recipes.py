@@ -1,7 +1,10 @@
 """The pages of recipes in the browser's stead: make, change, copy, archive and start one; and a recipe under way."""
 
+import io
+
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -242,3 +245,48 @@ def test_without_a_base_model_the_page_says_what_comes_first(lead: Client, proje
     page = lead.get(reverse("training:recipes", args=[project.pk])).content.decode()
     assert "Choose the base model" in page
     assert lead.get(reverse("training:new_recipe", args=[project.pk])).status_code == 404
+
+
+# --- From a shell -----------------------------------------------------------------------------------------------------
+
+
+def shell(*arguments: object) -> str:
+    out = io.StringIO()
+    call_command("recipe", *map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_line_makes_runs_cancels_and_continues_one(loop: Loop) -> None:
+    here = loop.pk
+    made = shell(here, "make", "Night", "--stage", "sft source=chosen", "--stage", "dpo beta=0.2 loss_type=sigmoid,sft")
+    assert made == "Night: SFT → DPO\n"
+    stage = stages_from(Recipe.objects.get().stages)[1]
+    assert stage.settings == {"beta": 0.2, "loss_type": ["sigmoid", "sft"]}
+    begun = shell(here, "start", "Night", "--from", 0)
+    assert "recipe run 1: Night  running  stage 1 of 2" in begun
+    assert "stage 1: sft, run 1 queued, no policy" in begun
+    assert "stopped  stage 1 of 2  Stage 1 of 2 (SFT): run 1 was cancelled." in shell(here, "cancel")
+    assert "running" in shell(here, "again", 1, "--set", "epochs=1")
+    assert (Run.objects.get(number=2).stage, Run.objects.get(number=2).spec["epochs"]) == (1, 1)
+    listed = shell(here, "list")
+    assert "Night: SFT → DPO" in listed
+    assert "recipe run 1: Night  running" in listed
+    assert shell(here, "archive", "Night") == "Archived.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["make", "Night"], "at least one --stage"),
+        (["make", "Night", "--stage", "magic"], "begin with a method among"),
+        (["make", "Night", "--stage", "dpo beta=-1"], "beta: "),
+        (["make", "Night", "--stage", "dpo colour=red"], "NAME=VALUE"),
+        (["start", "Day"], "has no recipe 'Day'"),
+        (["show"], "No recipe has run yet"),
+        (["show", "7"], "has no recipe run 7"),
+        (["list", "--as", "nobody"], "nobody called nobody"),
+    ],
+)
+def test_the_command_line_refuses_in_a_sentence(loop: Loop, arguments: list[str], words: str) -> None:
+    with pytest.raises(CommandError, match=words):
+        shell(loop.pk, *arguments)

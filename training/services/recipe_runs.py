@@ -79,7 +79,7 @@ def go_on(*, recipe_run: RecipeRun) -> bool:
         return _stop(recipe_run, _ended_badly(recipe_run, run))
     if recipe_run.at == len(recipe_run.stages) and run.state == Run.State.FINISHED:
         return _finish(recipe_run, policy)
-    if (why := _why_not_further(run, policy)) is not None:
+    if (why := _why_not_further(run, policy, last=recipe_run.at == len(recipe_run.stages))) is not None:
         return _stop(recipe_run, why)
     return _begin_next(recipe_run, policy, left=RecipeRun.State.RUNNING, actor=None)
 
@@ -230,10 +230,12 @@ def _stop(recipe_run: RecipeRun, message: str) -> bool:
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
-def _why_not_further(run: Run, policy: Policy) -> Said | None:
+def _why_not_further(run: Run, policy: Policy, *, last: bool) -> Said | None:
     """Why the next stage does not begin by itself on a stage's policy, or None when it does."""
     if run.cancel_requested_at is not None:
         return Said("A lead cancelled it after policy %(number)s was made.", number=policy.number)
+    if run.state != Run.State.FINISHED and last:
+        return Said("Policy %(number)s was made, but not scored. Have its run scored again.", number=policy.number)
     if run.state != Run.State.FINISHED:
         return Said(
             "Policy %(number)s was made, but not scored. Have its run scored again, go on from it all the same, or "

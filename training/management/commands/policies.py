@@ -4,12 +4,12 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from annotate.models import Project
 from annotate.said import unpacked
 from training.models import Loop
 from training.queries import registry
+from training.shell import project_of
 
 
 class Command(BaseCommand):
@@ -22,9 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="One JSON object a line, with everything.")
 
     def handle(self, *, project_id: int, json: bool, **options: Any) -> None:
-        project = Project.objects.filter(pk=project_id).first()
-        if project is None:
-            raise CommandError(f"There is no project {project_id}.")
+        project = project_of(project_id)
         loop = Loop.objects.filter(project=project).first()
         policies = list(registry.policies_of(project))
         learned = registry.learned_by(policies)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from annotate.models import Project, User
+from annotate.models import User
 from annotate.said import Said
 from training.advice import advice
 from training.engine.checks import SpecError
@@ -16,6 +16,7 @@ from training.queries.runs import runs_of, stopped_early
 from training.services.defaults import KNOBS, settings_of
 from training.services.resuming import resume_run, score_again
 from training.services.runs import CannotStartError, cancel_run, spec_problems, start_run, stop_run
+from training.shell import actor_of, knob, project_of
 
 ACTIONS = ("list", "show", "log", "stop", "cancel", "resume", "score", "again")
 
@@ -48,9 +49,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", dest="as_json", help="list, show: for programs.")
 
     def handle(self, *, project_id: int, action: str, number: int | None, **options: Any) -> None:
-        project = Project.objects.filter(pk=project_id).first()
-        if project is None:
-            raise CommandError(f"There is no project {project_id}.")
+        project = project_of(project_id)
         if action == "list":
             for run in runs_of(project)[:50]:
                 print(json.dumps(_facts(run)) if options["as_json"] else _line(run))
@@ -62,24 +61,16 @@ class Command(BaseCommand):
             print(log_tail(found).text)
             return
         if action == "again":
-            actor = self._actor(project, options["username"])
+            actor = actor_of(project, options["username"])
             found = _again(found, actor, options["changes"], today=options["today"])
         elif action != "show":
-            _steer(action, found, self._actor(project, options["username"]))
+            _steer(action, found, actor_of(project, options["username"]))
             found.refresh_from_db()
         print(json.dumps(_facts(found), indent=2) if options["as_json"] else _told(found))
 
-    def _actor(self, project: Project, username: str | None) -> User:
-        if username is None:
-            return project.created_by
-        user = User.objects.filter(username=username).first()
-        if user is None:
-            raise CommandError(f"There is nobody called {username}.")
-        return user
-
 
 def _again(model: Run, actor: User, changes: list[str], *, today: bool) -> Run:
-    settings = settings_of(model) | dict(map(_setting, changes))
+    settings = settings_of(model) | dict(map(knob, changes))
     try:
         return start_run(
             loop=Loop.objects.select_related("project", "sampler").get(project=model.project),
@@ -94,16 +85,6 @@ def _again(model: Run, actor: User, changes: list[str], *, today: bool) -> Run:
         raise CommandError(str(spec_problems(error))) from error
     except CannotStartError as error:
         raise CommandError(str(error)) from error
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or name not in KNOBS:
-        raise CommandError(f"--set {text}: write NAME=VALUE with a name among {', '.join(KNOBS)}.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _steer(action: str, run: Run, actor: User) -> None:

@@ -1,9 +1,7 @@
 """``manage.py train``: the same as the form on the page Runs, by the same service (docs/methods)."""
 
-import json
 import time
 from argparse import ArgumentParser
-from dataclasses import fields
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -12,10 +10,10 @@ from annotate.models import Aggregation
 from annotate.said import Said
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
-from training.engine.spec import TrainSpec
 from training.models import Loop, Run
-from training.services.defaults import KNOBS, settings_of
+from training.services.defaults import settings_of
 from training.services.runs import CannotStartError, start_run
+from training.shell import knob
 from training.states import RUN_ACTIVE
 
 
@@ -48,7 +46,7 @@ class Command(BaseCommand):
         loop = Loop.objects.select_related("project", "sampler").filter(project=project).first()
         if loop is None:
             raise CommandError(f"Project {project} does not exist or has no base model yet.")
-        chosen = dict(_knob(text) for text in options["set"])
+        chosen = dict(knob(text) for text in options["set"])
         model = None if like is None else loop.project.runs.filter(number=like).first()
         if like is not None and model is None:
             raise CommandError(f"Project {project} has no run {like}.")
@@ -82,21 +80,3 @@ class Command(BaseCommand):
         self.stdout.write(f"{run.state}: {run.message}")
         if run.state != Run.State.FINISHED:
             raise CommandError(f"Run {run.number} {run.state}.")
-
-
-def _knob(text: str) -> tuple[str, Any]:
-    """A knob and its value: JSON where it reads as such, else text; lists with commas."""
-    name, equals, raw = text.partition("=")
-    if not equals or name not in KNOBS:
-        raise CommandError(f"--set {text}: give NAME=VALUE with a NAME among {', '.join(KNOBS)}.")
-    several = {item.name for item in fields(TrainSpec) if isinstance(item.default, tuple)}
-    if name in several and not raw.startswith("["):
-        return name, [_value(part.strip()) for part in raw.split(",") if part.strip()]
-    return name, _value(raw)
-
-
-def _value(raw: str) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return raw
