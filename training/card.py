@@ -40,6 +40,8 @@ class CardFacts:
     method_label: str
     parent: str
     reference: str
+    # What gave its answers their rewards in training; empty where nothing did.
+    reward_model: str = ""
     lessons: Sequence[Lesson] = ()
     annotators: int = 0
     prompts: int = 0
@@ -164,7 +166,8 @@ def _training(facts: CardFacts) -> str:
     return "\n".join(
         [
             f"Method: {facts.method_label}. It continues {facts.parent}"
-            + (f"; the reference it was held close to: {facts.reference}." if facts.reference else "."),
+            + (f"; the reference it was held close to: {facts.reference}." if facts.reference else ".")
+            + (f" Its answers were rewarded by {facts.reward_model}." if facts.reward_model else ""),
             "",
             "| setting | value |",
             "| --- | --- |",

@@ -13,7 +13,7 @@ from training.engine.checks import SpecError
 from training.engine.methods import METHODS, OWN_KNOBS
 from training.engine.methods.dpo import DIVERGENCES
 from training.engine.spec import ADAPTATIONS, SCHEDULERS
-from training.models import Loop, Reference, Run, method_choices
+from training.models import Loop, Reference, RewardModel, Run, method_choices
 from training.paths import belongs_to_a_project
 from training.queries.stock import Offer
 
@@ -36,6 +36,11 @@ def _whole(label: "_StrPromise", hint: "_StrPromise") -> forms.IntegerField:
     return forms.IntegerField(
         label=label, help_text=hint, widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"})
     )
+
+
+def _with_accuracy(made: RewardModel) -> str:
+    accuracy = made.metrics.get("heldout_accuracy")
+    return str(made) if accuracy is None else f"{made} ({accuracy:.0%})"
 
 
 GUARD_CHOICES = [("off", _("do not look")), ("warn", _("warn")), ("stop", _("stop and save"))]
@@ -68,6 +73,9 @@ class RunForm(forms.Form):
 
     source = forms.ChoiceField(label=_("Learns from"), required=False)
 
+    reward_model = forms.ChoiceField(
+        label=_("Reward model"), help_text=_("What gives the answers their numbers. Held-out accuracy in brackets.")
+    )
     learning_rate = _decimal(
         _("Learning rate"),
         _("How far a step moves. LoRA DPO on real models: 5e-6 to 5e-5; KTO: 5e-7 to 5e-6; tiny models far more."),
@@ -127,6 +135,16 @@ class RunForm(forms.Form):
     margin = _decimal(
         _("Margin"),
         _("By how much a “much better” answer must lead; a third of it for “slightly”. 1 is usual, 0 asks for none."),
+    )
+    num_generations = _whole(
+        _("Answers a prompt"),
+        _("Drawn and compared with each other. Must divide the answers of a step (batch size × accumulation)."),
+    )
+    max_new_tokens = _whole(_("Longest answer"), _("In tokens; longer ones are cut there, and judged as they are."))
+    scale_rewards = forms.BooleanField(
+        label=_("Divide by the spread"),
+        required=False,
+        help_text=_("Of the group's rewards. Without it (Dr. GRPO), prompts whose answers differ little weigh less."),
     )
     desirable_weight = _decimal(
         _("Weight of good answers"),
@@ -203,7 +221,7 @@ class RunForm(forms.Form):
     fresh_answers = _whole(_("Fresh answers"), _("Sampled at a look, for KL and length. More say it more exactly."))
     fresh_tokens = _whole(_("Longest fresh answer"), _("In tokens. The KL is of answers cut there."))
 
-    IN_SIGHT = ("learning_rate", "beta", "epochs", "batch_size")
+    IN_SIGHT = ("reward_model", "learning_rate", "beta", "epochs", "batch_size")
     SECTIONS: tuple[tuple["_StrPromise", tuple[str, ...]], ...] = (
         (_("Judgments"), ("source", "aggregation")),
         (_("Loss and reference"), ("reference", "loss_type", "loss_weights", "label_smoothing")),
@@ -212,6 +230,7 @@ class RunForm(forms.Form):
             ("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef"),
         ),
         (_("Strength of preferences"), ("margin",)),
+        (_("Answers drawn in training"), ("num_generations", "max_new_tokens", "scale_rewards")),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
         (_("Adapter"), ("adaptation", "lora_r", "lora_alpha", "lora_dropout", "target_modules")),
         (
@@ -253,6 +272,7 @@ class RunForm(forms.Form):
         aggregation: str = Aggregation.ADJUDICATED,
         offers: Sequence[Offer] = (),
         like: Run | None = None,
+        reward_models: Sequence[RewardModel] = (),
     ) -> None:
         shown = dict(settings) | {"method": method, "aggregation": aggregation, "rows": "same"}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
@@ -274,12 +294,16 @@ class RunForm(forms.Form):
                 self.initial["rows"] = "today"
         for name in OWN_KNOBS - self.own.knobs:
             self.fields.pop(name, None)
+        self.reward_models = {str(made.number): made for made in reward_models}
+        self._offer_reward_models()
         if (divergence := self.fields.get("f_divergence_type")) is not None:
             assert isinstance(divergence, forms.ChoiceField)  # noqa: S101  (as declared above)
             divergence.choices = [(name, told(about)) for name, about in DIVERGENCES.items()]
         adaptation = self.fields["adaptation"]
         assert isinstance(adaptation, forms.ChoiceField)  # noqa: S101  (likewise)
-        adaptation.choices = [(name, told(about)) for name, about in ADAPTATIONS.items()]
+        adaptation.choices = [
+            (name, told(about)) for name, about in ADAPTATIONS.items() if name not in self.own.not_adapted_by
+        ]
         if (source := self.fields.get("source")) is not None:
             assert isinstance(source, forms.ChoiceField)  # noqa: S101  (likewise)
             source.choices = [(name, told(about)) for name, about in self.own.sources.items()]
@@ -293,6 +317,21 @@ class RunForm(forms.Form):
             loss_type = self.fields["loss_type"]
             assert isinstance(loss_type, forms.MultipleChoiceField)  # noqa: S101  (as declared above)
             loss_type.choices = losses
+
+    def _offer_reward_models(self) -> None:
+        field = self.fields.get("reward_model")
+        if not self.reward_models:
+            self.fields.pop("reward_model", None)  # the service says what to do
+        elif field is not None:
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101  (as declared above)
+            field.choices = [(number, _with_accuracy(made)) for number, made in self.reward_models.items()]
+            against = None if self.like is None else self.like.reward_model
+            self.initial["reward_model"] = str(against.number) if against else next(iter(self.reward_models))
+
+    @property
+    def against(self) -> RewardModel | None:
+        """The reward model that was chosen, where the method wants one."""
+        return self.reward_models.get(self.cleaned_data.get("reward_model", ""))
 
     @property
     def chosen(self) -> str:
@@ -312,7 +351,7 @@ class RunForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The chosen values, as ``services.defaults.train_spec`` takes them."""
-        apart = ("method", "aggregation", "rows")
+        apart = ("method", "aggregation", "rows", "reward_model")
         return {name: value for name, value in self.cleaned_data.items() if name not in apart}
 
     @property

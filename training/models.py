@@ -196,6 +196,7 @@ class Snapshot(models.Model):
     aggregation = models.CharField(max_length=20, choices=Aggregation, default=Aggregation.SINGLE)
     ranking_pairs = models.CharField(max_length=20, choices=RankingPairs, default=RankingPairs.ALL)
     # "new": what the parent had not learnt from, and `replayed` decisions that it had. "all": every current decision.
+    # "reward": what the run's reward model learned from.
     selection = models.CharField(max_length=10, default="all")
     replayed = models.PositiveIntegerField(default=0)
     # The snapshot of an earlier run whose decisions it holds again, so that two runs can be compared. What became of

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -264,6 +264,31 @@ def sft_rows(
     return made
 
 
+def prompt_rows(
+    judged: Iterable[JudgmentRecord | PairRecord],
+    ratings: Iterable[RatingRecord] = (),
+    rankings: Iterable[RankingRecord | LineupRecord] = (),
+    **chosen: Any,
+) -> Rows:
+    """Rows ``{id, messages}``, one for each prompt (``p5``) with a pair to learn from, by prompt.
+
+    Each decision that would make rows of ``dpo_rows``, which takes the same arguments, is an item with its prompt.
+    """
+    judged, rankings = list(judged), list(rankings)
+    about = {("comparison" if isinstance(record, PairRecord) else "judgment", record.id): record for record in judged}
+    orders = {("lineup" if isinstance(record, LineupRecord) else "ranking", record.id): record for record in rankings}
+    records: dict[Any, Any] = about | orders
+    messages: dict[int, list[dict[str, str]]] = {}
+    items = []
+    for item in dpo_rows(judged, ratings, rankings, **chosen).items:
+        if item.row_ids:
+            record = records[item.kind, item.id]
+            messages[record.prompt] = record.messages
+            item = replace(item, row_ids=(f"p{record.prompt}",))  # noqa: PLW2901
+        items.append(item)
+    return Rows([{"id": f"p{prompt}", "messages": messages[prompt]} for prompt in sorted(messages)], items)
+
+
 def _single(row_id: str, messages: list[dict[str, str]], text: str, *, label: bool) -> Row:
     return {"id": row_id, "messages": messages, "completion": text, "label": label}
 
@@ -337,6 +362,8 @@ def maker(method: str, source: str = "") -> Callable[..., Rows]:
         return partial(kto_rows, source=source or next(iter(own.sources)))
     if own.data == "demonstrations":
         return partial(sft_rows, source=source or next(iter(own.sources)))
+    if own.data == "prompts":
+        return prompt_rows
     return partial(dpo_rows, graded=True) if own.data == "graded" else dpo_rows
 
 

@@ -15,7 +15,7 @@ from tests.engine.kit import FAST, pairs, thumbs
 from tests.engine.zygote import Zygote
 from training.engine import rundir
 from training.engine.models import ADAPTER_WEIGHTS
-from training.engine.spec import TrainSpec
+from training.engine.spec import ModelRef, TrainSpec
 
 # Seven rows in batches of two: epochs end on a smaller batch, and checkpoints fall in the middle of them.
 SHORT: dict[str, Any] = FAST | {"epochs": 6, "batch_size": 2, "save_every": 3, "lora_dropout": 0.1, "min_rows": 4}
@@ -68,19 +68,32 @@ def kill_when(zygote: Zygote, path: Path, moment: Callable[[Path, int], bool], s
         ),
         ("kto", [(is_saving, 9), (has_logged, 20)]),
         ("reward", [(has_logged, 11)]),
+        # In its third epoch, so that order and random numbers must go on where they were.
+        ("rloo", [(has_logged, 11)]),
     ],
 )
 def test_killed_at_any_moment_it_resumes_to_the_bytes_of_a_run_that_was_left_alone(
-    starter: Path, tmp_path: Path, zygote: Zygote, method: str, moments: list[tuple[Callable[[Path, int], bool], int]]
+    starter: Path,
+    tmp_path: Path,
+    zygote: Zygote,
+    reward_model: ModelRef,
+    method: str,
+    moments: list[tuple[Callable[[Path, int], bool], int]],
 ) -> None:
     dice = Random(f"kills {method}")
     rows = thumbs(8, up=3) if method == "kto" else pairs(7)
     cache = str(tmp_path / "cache")
+    more: dict[str, Any] = {}
+    if method == "rloo":
+        rows = [{"id": row["id"], "messages": row["messages"]} for row in rows]
+        more = {"reward_model": reward_model, "gradient_accumulation": 2, "num_generations": 2, "max_new_tokens": 6}
 
     def prepare(name: str, earlier: list[Path]) -> Path:
         path = tmp_path / name
         resume_from = tuple(str(attempt / "checkpoints") for attempt in earlier)
-        spec = TrainSpec(method=method, model=str(starter), resume_from=resume_from, reference_cache=cache, **SHORT)
+        spec = TrainSpec(
+            method=method, model=str(starter), resume_from=resume_from, reference_cache=cache, **(SHORT | more)
+        )
         rundir.write_run_dir(path, spec, rows)
         return path
 

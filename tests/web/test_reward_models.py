@@ -16,10 +16,11 @@ from training.engine import rundir
 from training.models import Job, Loop, RewardModel, Run
 from training.queries.facts import gather, new_decisions
 from training.queries.invariants import broken
+from training.services.defaults import default_settings
 from training.services.leases import claim
 from training.services.loops import ensure_loop
 from training.services.publishing import publish_reward_model
-from training.services.runs import mark_training, start_run
+from training.services.runs import CannotStartError, mark_training, start_run
 from training.services.snapshots import run_rows
 
 pytestmark = pytest.mark.django_db
@@ -115,3 +116,70 @@ def test_several_peoples_strengths_come_to_one(
 ) -> None:
     assert agreed_strength(votes, preferred=1) == expected
     assert agreed_strength(votes, preferred=None) is None
+
+
+def test_rloo_asks_the_prompts_that_its_reward_model_learned_from_and_names_it(loop: Loop, tmp_path: Path) -> None:
+    with pytest.raises(CannotStartError, match="Train one first"):
+        start_run(loop=loop, method="rloo", settings={}, started_by=None, reason="a test")
+    first = published(loop, tmp_path / "1")
+    second = published(loop, tmp_path / "2")
+    loop.refresh_from_db()
+    late = make_comparison(make_prompt(loop.project), round=1)
+    make_judgment(late, User.objects.get(username="bob"), "A")
+    run = start_run(
+        loop=loop, method="rloo", settings={"min_rows": 4}, started_by=None, reason="a test", reward_model=first
+    )
+    assert run.reward_model == first
+    folder = settings.POLICIES_DIR / str(loop.project.pk) / "reward-1"
+    assert run.spec["reward_model"] == {"model": str(settings.STARTER_DIR), "revision": "", "adapter": str(folder)}
+    rows = run_rows(run).rows
+    judged = Judgment.objects.filter(comparison__split=Prompt.Split.TRAIN)
+    asked = set(judged.values_list("comparison__prompt", flat=True)) - {late.prompt_id}
+    assert {row["id"] for row in rows} == {f"p{pk}" for pk in asked}
+    assert all(set(row) == {"id", "messages"} for row in rows)
+    # From the policy to every judgment, and back: they are the reward model's.
+    judgments = {item.judgment_id for item in run.snapshot.items.all()}
+    assert judgments == {item.judgment_id for item in first.run.snapshot.items.filter(outcome="used")}
+    assert new_decisions(loop.project, method="dpo") == 1  # the policy will have learnt from the others
+    Run.objects.filter(pk=run.pk).update(state="cancelled")
+    Job.objects.filter(run=run).update(state="cancelled")
+    again = start_run(loop=loop, method="grpo", settings={}, started_by=None, reason="a test")
+    assert again.reward_model == second
+    assert list(broken()) == []
+
+
+def test_what_a_reward_model_refused_is_not_said_to_have_taught_a_policy(loop: Loop, tmp_path: Path) -> None:
+    made = published(loop, tmp_path / "1")
+    refused = made.run.snapshot.items.filter(outcome="used").first()
+    assert refused is not None
+    made.run.snapshot.comparisons.filter(pk=refused.counted_in_id).update(outcome="skipped", reason="too long")
+    made.run.snapshot.items.filter(pk=refused.pk).update(outcome="skipped", reason="too long")
+    loop.refresh_from_db()
+    run = start_run(loop=loop, method="rloo", settings={}, started_by=None, reason="a test")
+    assert len(run_rows(run).rows) == 8
+    assert not run.snapshot.items.filter(judgment=refused.judgment_id).exists()
+
+
+def test_a_lead_chooses_the_reward_model_on_the_form(loop: Loop, tmp_path: Path, alice: User, client: Client) -> None:
+    client.force_login(alice)
+    url = f"/projects/{loop.project.pk}/runs/start/"
+    page = client.get(f"{url}?method=grpo").content.decode()
+    assert "0 reward models" in page
+    sent = default_settings(method="grpo", base_model=loop.base_model) | {"method": "grpo", "loss_type": "dr_grpo"}
+    sent = {name: value for name, value in sent.items() if value is not None and value is not False and value != []}
+    sent.pop("scale_rewards")
+    assert "Train one first" in client.post(url, sent).content.decode()
+    first = published(loop, tmp_path / "1")
+    published(loop, tmp_path / "2")
+    form: Any = client.get(f"{url}?method=grpo").context["form"]
+    assert form.fields["reward_model"].choices == [("2", "reward model 2 (70%)"), ("1", "reward model 1 (70%)")]
+    assert not {"chosen_guard", "label_smoothing", "margin"} & set(form.fields)
+    wrong = client.post(url, sent | {"reward_model": "1", "num_generations": 3})
+    assert "Must divide the answers of a step (batch size × accumulation = 16)." in wrong.content.decode()
+    opened = client.post(url, sent | {"reward_model": "1"})
+    run = Run.objects.latest("pk")
+    assert (opened.status_code, run.method, run.reward_model) == (302, "grpo", first)
+    assert (run.spec["loss_type"], run.spec["scale_rewards"]) == (["dr_grpo"], False)
+    page = " ".join(client.get(f"/projects/{loop.project.pk}/runs/{run.number}/").content.decode().split())
+    assert "held-out 70% (48% to 86%, n 20)" in page
+    assert str(settings.POLICIES_DIR) not in page

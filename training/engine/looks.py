@@ -57,7 +57,7 @@ class Looks:
         self.pair_ids, self.pairs, prompts = _usable(job, chat, spec, heldout) if wanted else ([], [], [])
         self.followed: Sequences = [
             (row.prompt_ids, row.answer_ids[0][: spec.max_length - len(row.prompt_ids)])
-            for row in [row for row in rows if row.trl.get("label", True)][:FOLLOWED]
+            for row in [row for row in rows if row.answer_ids and row.trl.get("label", True)][:FOLLOWED]
         ]
         # Reserved prompts where there are any; else those of the training rows.
         known = prompts or [(row.id, row.prompt_ids) for row in rows]

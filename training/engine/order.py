@@ -40,6 +40,50 @@ def grouped_by_length(lengths: Sequence[int], *, step_rows: int, seed: int, epoc
     return [index for group in groups for index in group] + short
 
 
+def repeated_prompts(prompts: int, *, group: int, step_rows: int, times: int, seed: int, epoch: int) -> list[int]:
+    """Indices of prompts, for answers that are drawn `step_rows` at a time: each prompt `group` times in a row, and
+    each step's `times` over (once for each batch that it is cut into), as TRL's `RepeatSampler` has them.
+
+    Unlike there every prompt is in every epoch: a last step that is not full is filled up with the epoch's first ones.
+    """
+    dice = random.Random(f"prompts {seed} {epoch}")  # not for secrets
+    order = list(range(prompts))
+    dice.shuffle(order)
+    a_step = step_rows // group
+    steps = math.ceil(prompts / a_step)
+    order = [order[place % prompts] for place in range(steps * a_step)]
+    return [
+        index
+        for start in range(0, len(order), a_step)
+        for _ in range(times)
+        for index in order[start : start + a_step]
+        for _ in range(group)
+    ]
+
+
+def group_prompts(trainer: Any, prompts: int, *, seed: int) -> None:
+    """Gives TRL's RLOO or GRPO trainer this order, anew in each epoch.
+
+    Theirs moves on a generator that a resumed run starts again, so that its second epoch would be the first once more;
+    and it leaves out prompts that do not fill a step.
+    """
+    from torch.utils.data import Sampler
+
+    args = trainer.args
+    shape = {"group": args.num_generations, "step_rows": args.generation_batch_size, "times": args.steps_per_generation}
+    steps_an_epoch = math.ceil(prompts / (args.generation_batch_size // args.num_generations))
+
+    class InGroups(Sampler):  # type: ignore[misc]  # torch is not type-checked here
+        def __len__(self) -> int:
+            return int(steps_an_epoch * args.generation_batch_size * args.steps_per_generation)
+
+        def __iter__(self) -> Iterator[int]:
+            epoch = trainer.state.global_step // steps_an_epoch
+            return iter(repeated_prompts(prompts, seed=seed, epoch=epoch, **shape))
+
+    trainer._get_train_sampler = lambda dataset=None: InGroups()
+
+
 def group_by_length(trainer: Any, lengths: Sequence[int], *, seed: int) -> None:
     """Gives TRL's trainer this order of its rows, anew in each epoch. Trainers with an order of their own keep it.
 

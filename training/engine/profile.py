@@ -100,6 +100,8 @@ def memory_of(model: ModelFacts, method: str, settings: Mapping[str, Any], gpu: 
         base += model.parameters * weight  # what the adapter is merged into at the end
     if full:  # trained itself; the reference is another
         base = base if own.has_reference else 0
+    if own.data == "prompts":
+        base += model.parameters * value  # the reward model beside it
     trained = (model.parameters if full else model.linear_widths * settings["lora_r"]) * TRAINED
     return Memory(
         weights=base,
@@ -111,7 +113,7 @@ def memory_of(model: ModelFacts, method: str, settings: Mapping[str, Any], gpu: 
 
 def _step(model: ModelFacts, data: str, settings: Mapping[str, Any], gpu: Gpu | None, value: int) -> int:
     """One forward and backward pass of a micro-batch; a pair is two texts."""
-    tokens: int = settings["batch_size"] * settings["max_length"] * (2 if data == "pairs" else 1)
+    tokens: int = settings["batch_size"] * settings["max_length"] * (2 if data in ("pairs", "graded") else 1)
     layer = model.kept * model.linear_widths / max(1, model.layers) * tokens * value
     kept = layer * model.layers
     if settings["gradient_checkpointing"]:  # the input of each layer, and all of one layer (Chen et al., 1604.06174)
@@ -198,7 +200,9 @@ def choose(machine: Machine, model: ModelFacts, method: str, settings: Mapping[s
     if 0 < model.positions < settings["max_length"]:
         chosen["max_length"] = model.positions
         because.append(Said("Maximal length %(tokens)s: the model reads no longer texts.", tokens=model.positions))
-    tried = [_batches(machine, model, method, chosen | {"adaptation": kind}) for kind in _kinds(machine, chosen)]
+    tried = [
+        _batches(machine, model, method, chosen | {"adaptation": kind}) for kind in _kinds(machine, method, chosen)
+    ]
     found = next((one for one in tried if one is not None), None)
     if found is None:  # nothing fits: the smallest, and `judge` says what to change
         least = least_batch(chosen)
@@ -209,9 +213,10 @@ def choose(machine: Machine, model: ModelFacts, method: str, settings: Mapping[s
     return Profile(found, fit, (*reasons, *because))
 
 
-def _kinds(machine: Machine, settings: Mapping[str, Any]) -> list[str]:
+def _kinds(machine: Machine, method: str, settings: Mapping[str, Any]) -> list[str]:
     kinds = [settings["adaptation"]]
-    if settings["adaptation"] == "lora" and machine.gpus and machine.bitsandbytes:
+    small = "qlora" not in METHODS[method].not_adapted_by
+    if small and settings["adaptation"] == "lora" and machine.gpus and machine.bitsandbytes:
         kinds.append("qlora")
     return kinds
 

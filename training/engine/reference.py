@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def probe_logprobs(model: Any, chat: Chat, rows: Sequence[TrainingRow], max_length: int) -> list[float]:
     """log p(answer | prompt), summed over tokens, of every answer of `rows`: first answers, then second ones."""
-    sequences = [
+    sequences = split_prompts(rows) or [
         (row.prompt_ids, row.answer_ids[which][: max_length - len(row.prompt_ids)])
         for which in range(len(rows[0].answer_ids))
         for row in rows
@@ -43,29 +43,26 @@ def probe_logprobs(model: Any, chat: Chat, rows: Sequence[TrainingRow], max_leng
     return [float(logps.sum()) for logps in token_logprobs(model, sequences, pad_token_id=pad, batch_size=8)]
 
 
+def split_prompts(rows: Sequence[TrainingRow]) -> list[tuple[list[int], list[int]]]:
+    """Of rows whose answers do not exist yet: the prompts' halves, whose likelihood tells models apart as well."""
+    halves = [len(row.prompt_ids) // 2 for row in rows if not row.answer_ids]
+    return [(row.prompt_ids[:half], row.prompt_ids[half:]) for row, half in zip(rows, halves, strict=False)]
+
+
 @dataclass(frozen=True)
 class Reference:
     """The intended reference and its log-probabilities on the first rows."""
 
     name: str  # "base" or "previous"
     expected: list[float]  # see `probe_logprobs`
+    halves: Sequence[tuple[list[int], list[int]]] = ()  # `split_prompts` of the same rows
 
     def verify(self, trainer: Any, device: "Device") -> dict[str, Any]:
         """Facts for the result, or Failure `wrong_reference` when the trainer holds the policy to another model."""
         import torch
 
         trainer.model.eval()
-        rows = len(self.expected) // (2 if "chosen_ids" in trainer.train_dataset.column_names else 1)
-        batch = trainer.data_collator([trainer.train_dataset[index] for index in range(rows)])
-        # `Trainer._prepare_inputs` would do, but it is private.
-        batch = {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
-        # LD-DPO would weigh the tail of the longer answer; here whole answers are compared.
-        weighted, trainer.ld_alpha = vars(trainer).get("ld_alpha"), None
-        found = trainer.compute_ref_log_probs(trainer.model if trainer.ref_model is None else trainer.ref_model, batch)
-        trainer.ld_alpha = weighted
-        # DPO: (chosen, rejected); KTO: (completions, mismatched completions for the KL estimate or None)
-        parts = found if "label" not in batch else found[:1]
-        actual = torch.cat([part.float().cpu() for part in parts])
+        actual = self._by_halves(trainer) if self.halves else self._by_answers(trainer)
         expected = torch.tensor(self.expected)
         difference = float((actual - expected).abs().max())
         tolerance = (0.03 if device.bf16 else 1e-4) * max(1.0, float(expected.abs().max()))
@@ -80,6 +77,30 @@ class Reference:
                 ),
             )
         return {"model": self.name, "checked_answers": len(self.expected), "max_difference": round(difference, 7)}
+
+    def _by_halves(self, trainer: Any) -> Any:
+        """As trainers that ask the reference of their own answers switch to it."""
+        import torch
+
+        pad = int(trainer.processing_class.pad_token_id)
+        logps = _under_reference(trainer, self.halves, pad_token_id=pad, batch_size=8)
+        return torch.tensor([float(values.sum()) for values in logps])
+
+    def _by_answers(self, trainer: Any) -> Any:
+        """As DPO's and KTO's trainers compute it."""
+        import torch
+
+        rows = len(self.expected) // (2 if "chosen_ids" in trainer.train_dataset.column_names else 1)
+        batch = trainer.data_collator([trainer.train_dataset[index] for index in range(rows)])
+        # `Trainer._prepare_inputs` would do, but it is private.
+        batch = {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
+        # LD-DPO would weigh the tail of the longer answer; here whole answers are compared.
+        weighted, trainer.ld_alpha = vars(trainer).get("ld_alpha"), None
+        found = trainer.compute_ref_log_probs(trainer.model if trainer.ref_model is None else trainer.ref_model, batch)
+        trainer.ld_alpha = weighted
+        # DPO: (chosen, rejected); KTO: (completions, mismatched completions for the KL estimate or None)
+        parts = found if "label" not in batch else found[:1]
+        return torch.cat([part.float().cpu() for part in parts])
 
 
 # --- once per answer and reference ------------------------------------------------------------------------------------
@@ -264,27 +285,32 @@ def _computed(
     alone, to the last bit, so that a run that finds it on disk trains to the same bytes as the one that left it there.
     """
     from accelerate.utils import gather_object
-    from peft import PeftModel
-    from trl.trainer.utils import use_adapter
 
     rank, processes = trainer.accelerator.process_index, trainer.accelerator.num_processes
     mine = list(wanted)[rank::processes]
+    logps = _under_reference(
+        trainer,
+        [wanted[key] for key in mine],
+        pad_token_id=pad_token_id,
+        batch_size=1 if device.name == "cpu" else 32,
+        before_batch=job.raise_if_stopped,
+    )
+    found = [(key, array("f", values.tolist())) for key, values in zip(mine, logps, strict=True)]
+    return dict(gather_object(found) if processes > 1 else found)
+
+
+def _under_reference(trainer: Any, sequences: Sequence[tuple[list[int], list[int]]], **arguments: Any) -> list[Any]:
+    """`token_logprobs` under what TRL's trainer takes as the reference: the adapter "ref", or none."""
+    from peft import PeftModel
+    from trl.trainer.utils import use_adapter
+
     model = trainer.ref_model or trainer.model
     model.eval()
     with trainer.accelerator.autocast():
-        arguments: dict[str, Any] = {
-            "pad_token_id": pad_token_id,
-            "batch_size": 1 if device.name == "cpu" else 32,
-            "before_batch": job.raise_if_stopped,
-        }
-        sequences = [wanted[key] for key in mine]
         if isinstance(model, PeftModel):
             with use_adapter(model, "ref" if "ref" in model.peft_config else None):
-                logps = token_logprobs(model, sequences, **arguments)
-        else:
-            logps = token_logprobs(model, sequences, **arguments)
-    found = [(key, array("f", values.tolist())) for key, values in zip(mine, logps, strict=True)]
-    return dict(gather_object(found) if processes > 1 else found)
+                return token_logprobs(model, sequences, **arguments)
+        return token_logprobs(model, sequences, **arguments)
 
 
 def _sums(answers: Mapping[str, Sequence["Numbers"]], trainer: Any) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ Rows, by what a method trains on (`Method.data`):
 - pairs: `{"id", "messages": [{"role", "content"}, ...], "chosen": str, "rejected": str}`
 - graded: likewise, and `"strength"`: how much better, 0 to 3 (slightly 1, clearly 2, much 3); null where nobody said
 - demonstrations: `{"id", "messages": [...], "completion": str}`
+- prompts: `{"id", "messages": [...]}`
 - unpaired: `{"id", "messages": [...], "completion": str, "label": bool}` (true = thumbs up)
 """
 
@@ -49,7 +50,7 @@ class TrainingRow:
     id: int | str
     trl: dict[str, Any]  # what TRL gets: its own column names, conversational
     prompt_ids: list[int]
-    answer_ids: list[list[int]]  # chosen and rejected, or the one completion; not cut yet
+    answer_ids: list[list[int]]  # chosen and rejected, or the one completion, or none; not cut yet
 
     def tokens(self, most: int) -> int:
         """Length of prompt and longest answer as trained: what the row makes its batch wait for."""
@@ -66,7 +67,7 @@ def usable_rows(job: Job, chat: Chat, spec: "TrainSpec", rows: Sequence[Mapping[
     usable = []
     for row in rows:
         try:
-            usable.append(spec.own.row(chat, row, spec.max_length))
+            usable.append(spec.own.row(chat, row, spec.own.longest(spec)))
         except RowProblem as problem:
             job.skip(row["id"], str(problem))
     job.used = [row.id for row in usable]
@@ -162,6 +163,15 @@ def demonstration_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> Tr
         raise RowProblem(PROMPT_TOO_LONG)
     trl = {"prompt": chat.escape_messages(messages), "completion": [_assistant(chat, answer)]}
     return TrainingRow(row["id"], trl, prompt_ids, [answer_ids])
+
+
+def prompt_row(chat: Chat, row: Mapping[str, Any], max_length: int) -> TrainingRow:
+    """A row of "prompts". Raises `RowProblem`."""
+    messages = check_messages(row.get("messages"))
+    prompt_ids = chat.prompt_ids(messages)
+    if len(prompt_ids) >= max_length:
+        raise RowProblem(PROMPT_TOO_LONG)
+    return TrainingRow(row["id"], {"prompt": chat.escape_messages(messages)}, prompt_ids, [])
 
 
 def _assistant(chat: Chat, text: str) -> Message:

@@ -72,7 +72,7 @@ def _construct(cls: type[_T], values: Mapping[str, Any]) -> _T:
         raise SpecError(dict.fromkeys(unknown, Said("unknown field; check the spelling and the release")))
     built: dict[str, Any] = {}
     for name, value in values.items():
-        if name in {"model", "policy", "left", "right"} and isinstance(value, Mapping):
+        if name in {"model", "policy", "left", "right", "reward_model"} and isinstance(value, Mapping):
             built[name] = _construct(ModelRef, value)
         else:
             built[name] = tuple(value) if isinstance(value, list) else value
@@ -176,6 +176,10 @@ class TrainSpec(Spec):
     max_grad_norm: float = 1.0  # gradient clipping
     desirable_weight: float | None = None  # KTO; None = computed so that both classes weigh alike
     undesirable_weight: float | None = None  # KTO; None = 1
+    reward_model: ModelRef | None = None  # RLOO, GRPO: what gives their answers a number
+    num_generations: int = 4  # RLOO, GRPO: answers a prompt; the more, the better the baseline
+    max_new_tokens: int = 256  # RLOO, GRPO: the longest answer; longer ones are cut there
+    scale_rewards: bool = True  # GRPO: divided by the group's spread
     margin: float = 1.0  # reward model: by how much a "much better" answer must lead; a third of it for "slightly"
     seed: int = 0  # of LoRA's initial weights and of the row order
     save_every: int = 25  # optimizer steps between checkpoints
@@ -269,6 +273,8 @@ class TrainSpec(Spec):
 
     def _check_own(self, checks: Checks, own: Method) -> None:
         own.check(self, checks)
+        if self.adaptation in own.not_adapted_by:
+            checks.add("adaptation", own.not_adapted_by[self.adaptation])
         if own.sources:
             checks.choice("source", tuple(own.sources))
         self._check_foreign(checks, own)

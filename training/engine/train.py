@@ -224,14 +224,16 @@ def _held_close(
     `far` is the model of `spec.reference_model`, or None.
     """
     from training.engine.models import add_adapter
-    from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs
+    from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs, split_prompts
 
     probe = usable[:4]
     # The reference's log-probabilities, taken from the model that is meant before TRL has touched anything.
     previous = spec.reference == "previous" and bool(spec.start_adapter)
     other = _other_reference(spec, device, far, previous=previous)
     meant = base if other is None else other
-    cache = open_cache(spec, meant, device, adapter=spec.start_adapter if previous and other is None else "")
+    cache = None
+    if asked := spec.own.data != "prompts":  # else its answers do not exist yet
+        cache = open_cache(spec, meant, device, adapter=spec.start_adapter if previous and other is None else "")
     expected = None if previous and other is None else probe_logprobs(meant, chat, probe, spec.max_length)
     model: Any = base
     if spec.start_adapter and spec.adaptation == "full":
@@ -247,9 +249,10 @@ def _held_close(
     if "ref" in getattr(trainer.model, "peft_config", {}) and not previous:
         # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
         trainer.model.delete_adapter("ref")
-    reference = Reference("previous" if previous else "base", expected)
+    reference = Reference("previous" if previous else "base", expected, split_prompts(probe))
     job.about["reference"] = reference.verify(trainer, device)
-    job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
+    if asked:
+        job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
     return trainer
 
 
@@ -352,7 +355,7 @@ def make_trainer(
     if reference is not None:
         disable_dropout_in_model(reference)
         made["ref_model"] = reference
-    trainer = spec.own.trainer(job, spec, usable, Parts(config, made))
+    trainer = spec.own.trainer(job, spec, usable, Parts(config, made, device))
     if "ref" in getattr(trainer.model, "peft_config", {}):
         _set_adapter_dropout(trainer.model, 0.0, only="ref")
     if len(trainer.train_dataset) != len(usable):

@@ -27,6 +27,10 @@ METRICS = (
     "logps/chosen",
     "logps/rejected",
     "kl",
+    "reward",
+    "reward_std",
+    "completions/mean_length",
+    "completions/clipped_ratio",
 )
 # What TRL's reward trainer calls the same.
 ALSO_CALLED = {"rewards/accuracies": "accuracy", "rewards/margins": "margin"}

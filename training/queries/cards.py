@@ -62,6 +62,7 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
         method_label=_label(run) if run else "nothing",
         parent="nothing" if policy.parent is None else _named(policy.parent),
         reference=_reference(run),
+        reward_model=_reward_model(run),
         lessons=[
             Lesson(
                 policy=row.number,
@@ -92,6 +93,20 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
         champion=loop is not None and loop.champion_id == policy.pk,
         manifest_sha256=policy.manifest_sha256,
         made=f"{policy.created_at:%Y-%m-%d}",
+    )
+
+
+def _reward_model(run: Run | None) -> str:
+    made = None if run is None else run.reward_model
+    if made is None:
+        return ""
+    told = made.metrics
+    if told.get("heldout_accuracy") is None:
+        return f"reward model {made.number}, which was not measured"
+    return (
+        f"reward model {made.number}, trained on the decisions above; on {told['heldout_n']} held-out judgments "
+        f"it agrees in {told['heldout_accuracy']:.0%} (95% interval {told['heldout_low']:.0%} to "
+        f"{told['heldout_high']:.0%})"
     )
 
 

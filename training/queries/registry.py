@@ -9,6 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Comparison, Lineup, Project, Response
+from training.engine.methods import METHODS
 from training.models import Outcome, Policy, RewardModel, Run, SnapshotItem
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def policies_of(project: Project) -> QuerySet[Policy]:
 def reward_models_of(project: Project) -> QuerySet[RewardModel]:
     """The project's reward models, newest first, with all that a list shows."""
     return project.reward_models.select_related("run", "run__parent").defer("manifest", "run__result", "run__latest")
+
+
+def offered_to(method: str, project: Project) -> list[RewardModel]:
+    """The reward models that a run of this method may train against, newest first."""
+    if METHODS[method].data != "prompts":
+        return []
+    return list(project.reward_models.select_related("run__snapshot__project", "run__parent"))
 
 
 def in_short(run: Run | None) -> str:

@@ -303,7 +303,14 @@ def before_after(run: Run) -> list[BeforeAfter]:
 def settings_shown(run: Run) -> list[tuple[str, Any]]:
     """The frozen spec as name and value, without what names folders of this machine."""
     hidden = {"kind", "format", "method", "resume_from", "start_adapter", "model", "revision", "reference"}
-    hidden |= {"reference_cache", "reference_cache_mb", "trackers", "tracker_project", "tracker_run"}  # the worker's
+    hidden |= {
+        "reward_model",
+        "reference_cache",
+        "reference_cache_mb",
+        "trackers",
+        "tracker_project",
+        "tracker_run",
+    }  # the worker's
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
         for name, value in run.spec.items()

@@ -9,6 +9,7 @@ from annotate.said import Said, counted
 from training.engine.methods import METHODS
 from training.engine.methods.base import Method
 from training.engine.methods.kto import balance, kto_weights
+from training.models import RewardModel
 
 
 def collected(project: Project) -> QuerySet[Judgment]:
@@ -42,6 +43,7 @@ class Stock:
     ranking_pairs: int
     up: int
     down: int
+    reward_models: int = 0
 
     @property
     def to_imitate(self) -> int:
@@ -65,7 +67,7 @@ class Stock:
 
 
 def stock(project: Project) -> Stock:
-    """The project's counts, in three queries."""
+    """The project's counts, in four queries."""
     preferred = Q(choice__in=["A", "B"])
     judged = collected(project).aggregate(
         preferences=Count("pk", filter=preferred),
@@ -74,7 +76,8 @@ def stock(project: Project) -> Stock:
     )
     thumbs = rated(project).aggregate(up=Count("pk", filter=Q(value="up")), down=Count("pk", filter=Q(value="down")))
     pairs = ranked(project).aggregate(pairs=Sum("pairs"))["pairs"] or 0
-    return Stock(**judged, **thumbs, ranking_pairs=pairs)
+    reward_models = RewardModel.objects.filter(project=project).count()
+    return Stock(**judged, **thumbs, ranking_pairs=pairs, reward_models=reward_models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,16 @@ def _there_is(method: Method, found: Stock) -> Said:
         return Said(
             "%(edits)s improved answers, %(good)s preferred or rated up", edits=found.edits, good=found.to_imitate
         )
+    if method.data == "prompts":
+        return counted("%(n)s reward model", "%(n)s reward models", n=found.reward_models)
     return counted("%(n)s pair", "%(n)s pairs", n=found.pairs)
 
 
 def _fits(method: Method, found: Stock) -> bool:
     if method.data == "unpaired":
         return bool(found.good and found.bad)
+    if method.data == "prompts":
+        return bool(found.reward_models)
     return (found.to_imitate if method.data == "demonstrations" else found.pairs) > 0
 
 

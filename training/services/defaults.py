@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.engine.methods import METHODS, OWN_KNOBS
-from training.engine.spec import TrainSpec
-from training.models import Loop, Policy, Run
-from training.paths import adapter_folder, is_starter, model_of
+from training.engine.spec import ModelRef, TrainSpec
+from training.models import Loop, Policy, RewardModel, Run
+from training.paths import adapter_folder, is_starter, model_of, reward_model_folder
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
 KNOBS = (
@@ -36,6 +36,9 @@ KNOBS = (
     "desirable_weight",
     "undesirable_weight",
     "margin",
+    "num_generations",
+    "max_new_tokens",
+    "scale_rewards",
     "seed",
     "save_every",
     "min_rows",
@@ -72,7 +75,23 @@ def settings_of(run: Run) -> dict[str, Any]:
     return {knob: run.spec[knob] for knob in KNOBS if knob in run.spec}
 
 
-def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str, Any]) -> TrainSpec:
+def reward_model_ref(reward_model: RewardModel) -> ModelRef:
+    """The reward model as the engine wants it: a whole model, or an adapter with its head on the model it stands on."""
+    folder = str(reward_model_folder(reward_model.project_id, reward_model.number))
+    if reward_model.run.spec["adaptation"] == "full":
+        return ModelRef(folder)
+    model, revision = model_of(reward_model.run.parent)
+    return ModelRef(model, revision, adapter=folder)
+
+
+def train_spec(
+    *,
+    loop: Loop,
+    parent: Policy,
+    method: str,
+    settings: Mapping[str, Any],
+    reward_model: RewardModel | None = None,
+) -> TrainSpec:
     """The engine's whole spec: defaults, then ``settings`` (some of ``KNOBS``), on top of ``parent``.
 
     Raises ``SpecError``, keyed by field. The run continues the parent's adapter; what it is held close to is the
@@ -95,5 +114,6 @@ def train_spec(*, loop: Loop, parent: Policy, method: str, settings: Mapping[str
             "reference": values["reference"] if adapter or parent.anchor is not None else "base",
             "reference_model": anchor[0],
             "reference_revision": anchor[1],
+            "reward_model": None if reward_model is None else reward_model_ref(reward_model),
         }
     )

@@ -14,13 +14,14 @@ from annotate.models import User
 from annotate.said import Said, packed
 from annotate.services.audit import record_deed
 from training.engine.checks import SpecError
+from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
-from training.models import Job, Loop, Policy, RecipeRun, Round, Run, RunEvent
+from training.models import Job, Loop, Policy, RecipeRun, RewardModel, Round, Run, RunEvent
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import frozen_for_looks, frozen_for_reward_model
-from training.services.snapshots import Selection, SnapshotChangedError, freeze, rows_like, select_rows
+from training.services.snapshots import Selection, SnapshotChangedError, freeze, prompts_of, rows_like, select_rows
 from training.services.text import storable
 from training.states import JOB_ACTIVE, RUN_ACTIVE, RUN_MOVES, states_that_lead_to
 
@@ -62,6 +63,7 @@ class Plan:
     aggregation: str
     selection: Selection
     looked_at: Mapping[str, Any]
+    reward_model: RewardModel | None = None
 
 
 def plan_run(
@@ -72,10 +74,13 @@ def plan_run(
     settings: Mapping[str, Any],
     aggregation: str = "",
     like: Run | None = None,
+    reward_model: RewardModel | None = None,
 ) -> Plan:
     """What a run from ``parent`` would train on, and with what settings. Nothing is written.
 
-    ``like`` is an earlier run whose decisions it trains on, whatever the ``aggregation`` is now.
+    ``like`` is an earlier run whose decisions it trains on, whatever the ``aggregation`` is now. ``reward_model`` is
+    what a method that wants one trains against: that of ``like``, or else the newest, where it is not given. Such a run
+    takes the prompts of what its reward model learned from.
 
     To be called outside a transaction: on SQLite one would keep every annotator waiting, and what is edited before the
     run opens is frozen as it was read. Raises ``SpecError`` (keyed by field) or ``CannotStartError``.
@@ -83,10 +88,14 @@ def plan_run(
     opened = Round.objects.filter(project=loop.project, closed_at__isnull=True).first()
     if parent is None or opened is None:
         raise CannotStartError(Said("The loop has no base policy yet. Save its settings once, then start the run."))
-    spec = train_spec(loop=loop, parent=parent, method=method, settings=settings)
+    reward_model = _reward_model_for(loop, method, reward_model, like)
+    spec = train_spec(loop=loop, parent=parent, method=method, settings=settings, reward_model=reward_model)
     aggregation = aggregation or loop.aggregation
     if like is not None:
         selection = _rows_of(like, spec)
+    elif reward_model is not None:
+        with _unchanged_rows():
+            selection = prompts_of(reward_model, method=method)
     else:
         selection = select_rows(
             project=loop.project,
@@ -102,7 +111,7 @@ def plan_run(
     if problem := shortcoming(method, selection.made, min_rows=spec.min_rows):
         raise CannotStartError(problem)
     looked_at = _looked_at(loop, like, spec)
-    return Plan(loop, parent, opened, spec, aggregation, selection, looked_at)
+    return Plan(loop, parent, opened, spec, aggregation, selection, looked_at, reward_model)
 
 
 def open_run(
@@ -126,6 +135,7 @@ def open_run(
                 spec=spec.to_json(),
                 reference=spec.reference,
                 parent=plan.parent,
+                reward_model=plan.reward_model,
                 recipe_run=recipe_run,
                 stage=stage,
                 reason=reason,
@@ -203,6 +213,7 @@ def start_run(
     reason: str,
     aggregation: str = "",
     like: Run | None = None,
+    reward_model: RewardModel | None = None,
 ) -> Run:
     """A run from the policy that answers are sampled from, planned and opened.
 
@@ -214,15 +225,48 @@ def start_run(
     """
     refuse_if_busy(loop.project_id)
     parent = loop.sampler if like is None else like.parent
-    plan = plan_run(loop=loop, parent=parent, method=method, settings=settings, aggregation=aggregation, like=like)
+    plan = plan_run(
+        loop=loop,
+        parent=parent,
+        method=method,
+        settings=settings,
+        aggregation=aggregation,
+        like=like,
+        reward_model=reward_model,
+    )
     return open_run(plan, started_by=started_by, reason=reason)
 
 
 def _rows_of(like: Run, spec: TrainSpec) -> Selection:
-    try:
+    with _unchanged_rows():
         return rows_like(like, method=spec.method, source=spec.source)
+
+
+@contextmanager
+def _unchanged_rows() -> Iterator[None]:
+    try:
+        yield
     except SnapshotChangedError as error:
         raise CannotStartError(error.args[0]) from error
+
+
+def _reward_model_for(loop: Loop, method: str, chosen: RewardModel | None, like: Run | None) -> RewardModel | None:
+    """What the run trains against; None where its method trains against none."""
+    if METHODS[method].data != "prompts":
+        if chosen is not None:
+            title = METHODS[method].title
+            raise CannotStartError(Said("%(method)s trains against no reward model. Leave it out.", method=title))
+        return None
+    if chosen is None and like is not None:
+        chosen = like.reward_model
+    newest = RewardModel.objects.filter(project=loop.project).order_by("-number")
+    found = chosen or newest.select_related("run__snapshot__project", "run__parent").first()
+    if found is None:
+        title = METHODS[method].title
+        raise CannotStartError(
+            Said("%(method)s needs a reward model. Train one first: choose “Reward model”.", method=title)
+        )
+    return found
 
 
 def _looked_at(loop: Loop, like: Run | None, spec: TrainSpec) -> dict[str, Any]:

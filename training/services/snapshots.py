@@ -21,7 +21,16 @@ from annotate.queries.records import judgment_records, ranking_records, rating_r
 from annotate.records import JudgmentRecord, LineupRecord, PairRecord, RankingRecord
 from annotate.said import Said
 from training.engine.methods import METHODS
-from training.models import Outcome, Policy, Run, Snapshot, SnapshotComparison, SnapshotItem, SnapshotLineup
+from training.models import (
+    Outcome,
+    Policy,
+    RewardModel,
+    Run,
+    Snapshot,
+    SnapshotComparison,
+    SnapshotItem,
+    SnapshotLineup,
+)
 from training.rows import SKIP_REASONS, Item, Rows, maker, shortcoming
 
 BATCH = 500
@@ -340,6 +349,17 @@ def rows_like(run: Run, *, method: str, source: str = "") -> Selection:
     if (method, source) != (run.method, str(run.spec.get("source", ""))):
         made = _rows_again(frozen, method, source)
     return Selection(made, frozen.selection, frozen.replayed, frozen.aggregation, frozen.ranking_pairs, frozen)
+
+
+def prompts_of(reward_model: RewardModel, *, method: str) -> Selection:
+    """The decisions that the reward model learned from, for their prompts: what it knows to judge. Raises
+    ``SnapshotChangedError``."""
+    frozen = reward_model.run.snapshot
+    made = rows_like(reward_model.run, method=method).made
+    used = frozen.items.filter(outcome=Outcome.USED).values_list("judgment_id", "rating_id", "ranking_id")
+    learnt = {_key(*item) for item in used}
+    kept = {(item.kind, item.id) for item in made.items if item.row_ids and not learnt.isdisjoint(_keys(item))}
+    return Selection(_only(made, kept), "reward", 0, frozen.aggregation, frozen.ranking_pairs)
 
 
 def _frozen_decisions(snapshot: Snapshot) -> dict[int, Decision]:

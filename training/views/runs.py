@@ -23,6 +23,7 @@ from training.queries import curves
 from training.queries import runs as queries
 from training.queries.logs import log_tail
 from training.queries.overview import overview
+from training.queries.registry import offered_to
 from training.queries.stock import offers
 from training.services.defaults import default_settings, settings_of
 from training.services.resuming import resume_run, score_again
@@ -36,7 +37,13 @@ def _context(membership: Membership, **more: Any) -> dict[str, Any]:
 
 def _run_of(membership: Membership, number: int) -> Run:
     rows = Run.objects.select_related(
-        "project", "snapshot__copied_from__run", "parent", "round", "created_by", "recipe_run"
+        "project",
+        "snapshot__copied_from__run",
+        "parent",
+        "round",
+        "created_by",
+        "recipe_run",
+        "reward_model__run",
     )
     return get_object_or_404(rows, project=membership.project, number=number)
 
@@ -47,7 +54,12 @@ def start_form(loop: Loop, method: str | None = None, *, like: Run | None = None
     defaults = default_settings(method=chosen, base_model=loop.base_model)
     kept = loop.settings if chosen == loop.method else {}
     return RunForm(
-        method=chosen, settings=defaults | kept, aggregation=loop.aggregation, offers=offers(loop.project), like=like
+        method=chosen,
+        settings=defaults | kept,
+        aggregation=loop.aggregation,
+        offers=offers(loop.project),
+        like=like,
+        reward_models=offered_to(chosen, loop.project),
     )
 
 
@@ -63,6 +75,7 @@ def form_like(loop: Loop, run: Run, *, changed: bool) -> RunForm:
         aggregation=run.snapshot.aggregation,
         offers=offers(loop.project),
         like=run,
+        reward_models=offered_to(run.method, loop.project),
     )
 
 
@@ -115,7 +128,14 @@ def bound_form(request: SignedInRequest, loop: Loop, *, method: str | None = Non
     method = method or request.POST.get("method", "")
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
-    return RunForm(request.POST, method=chosen, settings=defaults, offers=offers(loop.project), like=like)
+    return RunForm(
+        request.POST,
+        method=chosen,
+        settings=defaults,
+        offers=offers(loop.project),
+        like=like,
+        reward_models=offered_to(chosen, loop.project),
+    )
 
 
 def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | None:
@@ -126,6 +146,7 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
             settings=form.settings(),
             aggregation=form.cleaned_data["aggregation"],
             like=form.same_rows_as,
+            reward_model=form.against,
             started_by=request.user,
             reason=Said("%(who)s pressed Start", who=str(request.user)),
         )

@@ -15,11 +15,12 @@ from training.engine.checks import Checks
 if TYPE_CHECKING:
     from training.engine.chat import Chat
     from training.engine.job import Job
+    from training.engine.models import Device
     from training.engine.rows import TrainingRow
     from training.engine.spec import TrainSpec
 
 # Shapes of training rows, see `training.engine.rows`.
-Data = Literal["pairs", "graded", "unpaired", "demonstrations"]
+Data = Literal["pairs", "graded", "unpaired", "demonstrations", "prompts"]
 # Fields of TrainSpec about looks at a policy's own answers. What makes no policy has none.
 GUARDS = frozenset(
     {
@@ -41,6 +42,7 @@ class Parts:
 
     config: dict[str, Any]  # keyword arguments of TRL's config that every method shares
     trainer: dict[str, Any]  # of TRL's trainer: model, train_dataset, processing_class, peft_config
+    device: "Device"
 
 
 class Method(ABC):
@@ -63,6 +65,7 @@ class Method(ABC):
     sums_losses: ClassVar[bool] = False  # may several losses be summed?
     repeats: ClassVar[bool] = True  # may rounds that start by themselves use it?
     makes_reward_model: ClassVar[bool] = False  # else a policy
+    not_adapted_by: ClassVar[Mapping[str, Said]] = {}  # ways to train weights that it cannot use, and why
 
     @property
     def imitates(self) -> bool:
@@ -72,6 +75,10 @@ class Method(ABC):
     @abstractmethod
     def check(self, spec: "TrainSpec", checks: Checks) -> None:
         """Adds the problems of the method's own fields."""
+
+    def longest(self, spec: "TrainSpec") -> int:
+        """Tokens of prompt and answer that a row may have, as `row` is told."""
+        return spec.max_length
 
     @abstractmethod
     def row(self, chat: "Chat", row: Mapping[str, Any], max_length: int) -> "TrainingRow":

@@ -43,11 +43,12 @@ class _Reward(Method):
     has_reference = False
     repeats = False
     makes_reward_model = True
+    not_adapted_by = {  # noqa: RUF012
+        "qlora": Said("must be another one: the head of a reward model is not kept in 4 bits")
+    }
 
     def check(self, spec: "TrainSpec", checks: Checks) -> None:
         checks.number("margin", 0, 10)
-        if spec.adaptation == "qlora":
-            checks.add("adaptation", Said("must be another one: the head of a reward model is not kept in 4 bits"))
 
     def row(self, chat: "Chat", row: Mapping[str, Any], max_length: int) -> TrainingRow:
         return graded_row(chat, row, max_length)

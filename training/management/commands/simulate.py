@@ -15,6 +15,9 @@ from training.simulation.client import SiteError
 from training.simulation.measure import MeasureError
 from training.simulation.study import Plan, project_to_simulate, simulate
 
+# What makes a policy of judgments alone.
+_BY_THEMSELVES = sorted(name for name, own in METHODS.items() if not own.makes_reward_model and own.data != "prompts")
+
 
 class Command(BaseCommand):
     help = (
@@ -29,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--annotators", type=int, default=8, help="How many judge at the same time.")
         parser.add_argument("--judgments-per-round", type=int, default=100)
         parser.add_argument("--rounds", type=int, default=3)
-        parser.add_argument("--method", choices=sorted(METHODS), default="dpo")
+        parser.add_argument("--method", choices=_BY_THEMSELVES, default="dpo")
         parser.add_argument("--temperature", type=float, default=temper.temperature, help="Noise of the judgments.")
         parser.add_argument("--tie", type=float, default=temper.tie, help="Felt differences below it are ties.")
         parser.add_argument("--left-bias", type=float, default=temper.left_bias, help="Added to the left reward.")

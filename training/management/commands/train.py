@@ -30,6 +30,9 @@ class Command(BaseCommand):
             help="Train on this run's decisions, from the policy it began from, with its settings where neither "
             "--method nor --set changes them: so that both can be compared.",
         )
+        parser.add_argument(
+            "--reward-model", type=int, metavar="NUMBER", help="RLOO and GRPO: against which. Unless given, the newest."
+        )
         parser.add_argument("--aggregation", choices=Aggregation.values, default="", help="Unless given, the loop's.")
         parser.add_argument(
             "--set",
@@ -50,6 +53,10 @@ class Command(BaseCommand):
         model = None if like is None else loop.project.runs.filter(number=like).first()
         if like is not None and model is None:
             raise CommandError(f"Project {project} has no run {like}.")
+        number = options["reward_model"]
+        against = None if number is None else loop.project.reward_models.filter(number=number).first()
+        if number is not None and against is None:
+            raise CommandError(f"Project {project} has no reward model {number}.")
         if model is not None and method in (None, model.method):
             method, chosen = model.method, settings_of(model) | chosen
         try:
@@ -59,6 +66,7 @@ class Command(BaseCommand):
                 settings=chosen,
                 aggregation=aggregation,
                 like=model,
+                reward_model=against,
                 started_by=None,
                 reason=Said("from the command line"),
             )
