@@ -12,9 +12,11 @@ from annotate.telling import told
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS, OWN_KNOBS
 from training.engine.methods.dpo import DIVERGENCES
-from training.engine.spec import ADAPTATIONS, SCHEDULERS
+from training.engine.profile import MATTERS
+from training.engine.spec import ADAPTATIONS, PRECISIONS, SCHEDULERS
 from training.models import Loop, Reference, RewardModel, Run, method_choices
 from training.paths import belongs_to_a_project
+from training.queries.machines import ProfileShown
 from training.queries.stock import Offer
 
 if TYPE_CHECKING:
@@ -188,6 +190,14 @@ class RunForm(forms.Form):
         help_text=_("A lot less memory for a fifth more time. Off for tiny models."),
     )
 
+    precision = forms.ChoiceField(
+        label=_("Precision"),
+        choices=[(name, name) for name in PRECISIONS],
+        required=False,  # what a script leaves out is as the worker can
+        help_text=_("auto: bfloat16 on a GPU that computes it by itself, else float32."),
+    )
+    anyway = forms.BooleanField(label=_("Start although it may not fit"), required=False)
+
     min_rows = _whole(_("Fewest rows"), _("With fewer usable rows than this no run starts."))
     save_every = _whole(_("Checkpoint every"), _("Steps between checkpoints: what a crash can cost at most."))
     seed = _whole(_("Seed"), _("Of the adapter's first weights and the order of rows. The same seed repeats a run."))
@@ -243,6 +253,7 @@ class RunForm(forms.Form):
                 "weight_decay",
                 "max_grad_norm",
                 "gradient_checkpointing",
+                "precision",
             ),
         ),
         (_("Safety and repetition"), ("min_rows", "save_every", "seed")),
@@ -349,9 +360,25 @@ class RunForm(forms.Form):
         except ValueError as error:
             raise forms.ValidationError(_("Numbers with commas, please, such as: 1, 0.2")) from error
 
+    def clean_precision(self) -> str:
+        return self.cleaned_data["precision"] or "auto"
+
+    def values_that_matter(self) -> dict[str, Any]:
+        """What stands in the form of the settings that memory depends on; what is wrong there is left out."""
+        held = self.cleaned_data if self.is_bound and self.errors is not None else self.initial
+        found = {name: held[name] for name in MATTERS if held.get(name) not in (None, "")}
+        if isinstance(loss := found.get("loss_type"), str):
+            found["loss_type"] = [loss]
+        return found
+
+    def require_room(self, shown: ProfileShown | None) -> None:
+        """An error where the run will probably not fit the machine, unless the lead wants it anyway."""
+        if shown is not None and not shown.fit.fits and not self.cleaned_data["anyway"]:
+            self.add_error(None, _("This will probably not fit the worker's machine. Below it says what to change."))
+
     def settings(self) -> dict[str, Any]:
         """The chosen values, as ``services.defaults.train_spec`` takes them."""
-        apart = ("method", "aggregation", "rows", "reward_model")
+        apart = ("method", "aggregation", "rows", "reward_model", "anyway")
         return {name: value for name, value in self.cleaned_data.items() if name not in apart}
 
     @property

@@ -10,7 +10,7 @@ from annotate.models import Comparison, Lineup, Membership, Response
 from training.models import Loop
 from training.queries.overview import overview
 from training.queries.registry import trained_on
-from training.views.runs import start_form
+from training.views.runs import profile_for, start_form
 
 
 def loop_panel(request: HttpRequest, membership: Membership) -> SafeString:
@@ -20,7 +20,8 @@ def loop_panel(request: HttpRequest, membership: Membership) -> SafeString:
     loop = Loop.objects.select_related("project", "sampler", "champion").filter(project=membership.project).first()
     context: dict[str, Any] = {"membership": membership, "project": membership.project, "loop": loop}
     if loop is not None:
-        context |= {"overview": overview(loop), "form": start_form(loop, request.GET.get("method"))}
+        form = start_form(loop, request.GET.get("method"))
+        context |= {"overview": overview(loop), "form": form, "shown": profile_for(loop, form)}
     return render_to_string("training/panel.html", context, request=request)
 
 

@@ -34,13 +34,14 @@ ROUNDS, REPLAY = 3, 0.25
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one or more processes, in seconds."""
+    """Of one or more processes: seconds, and the most memory that one of them held, in bytes."""
 
     wall: float
     cpu: float
+    memory: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.wall + other.wall, self.cpu + other.cpu)
+        return Cost(self.wall + other.wall, self.cpu + other.cpu, max(self.memory, other.memory))
 
 
 def main() -> int:
@@ -63,7 +64,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> int:
     starter.mkdir(parents=True, exist_ok=True)
     rundir.write_atomically(starter / rundir.SPEC, json.dumps(MODEL.to_json()))
     print("- Building a model", flush=True)
-    _run(["-m", "training.engine", "starter", str(starter)], starter / "log")
+    run(["-m", "training.engine", "starter", str(starter)], starter / "log")
     spec = TrainSpec(
         method="dpo",
         model=str(starter / "model"),
@@ -125,10 +126,10 @@ def _cached(spec: TrainSpec, cache: Path) -> TrainSpec:
 def _train(module: str, place: Path, spec: TrainSpec, rows: Sequence[dict[str, Any]]) -> Cost:
     rundir.write_run_dir(place, spec, rows)
     command = ["-m", module, "train", str(place)] if module == "training.engine" else ["-m", module, str(place)]
-    return _run(command, place / "log")
+    return run(command, place / "log")
 
 
-def _run(command: Sequence[str], log: Path) -> Cost:
+def run(command: Sequence[str], log: Path) -> Cost:
     """Runs Python to the end, and says what it cost: the process's own CPU time, whatever else the machine does."""
     # The same threads and no hub for both.
     cores = str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
@@ -141,13 +142,14 @@ def _run(command: Sequence[str], log: Path) -> Cost:
         _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text(errors='replace')[-3000:]}")
-    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime)
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, memory)
 
 
 def _loss(place: Path) -> float:
     """The DPO loss of the run's adapter over all its rows, computed by neither side."""
     out = place / "loss"
-    _run(["-m", "tests.bench.plain_dpo", str(place), "loss"], out)
+    run(["-m", "tests.bench.plain_dpo", str(place), "loss"], out)
     return float(out.read_text().split()[-1])
 
 

@@ -1,6 +1,7 @@
 """The loop, once around, of nothing but real parts: sample, judge, train, score, sample again from the new policy."""
 
 import math
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from annotate.models import Comparison, Response, Slot
 from tests.jobs.harness import SHORT, Site, judge_everything, newest_run, open_project
 from training.engine import rundir
 from training.models import Job, Loop, Policy, RecipeRun, Round
+from training.queries.machines import surroundings
 from training.queries.runs import accounting
 from training.recipes import Stage
 from training.services.recipe_runs import start_recipe
@@ -28,6 +30,10 @@ def go_round(site: Site, train: Callable[[Site, Loop], Policy]) -> None:
     assert set(Response.objects.values_list("author__name", flat=True)) == {"base"}
     assert {"temperature", "top_p", "max_new_tokens", "seed", "index"} <= set(Response.objects.all()[0].sampling)
     assert Comparison.objects.filter(split="reserved").exists()
+    where = surroundings(loop.base_model)
+    assert where is not None
+    assert where.machine.host == socket.gethostname()
+    assert where.model.parameters > 10_000
     judged = judge_everything(loop.project)
     assert judged >= loop.queue_target
 
@@ -45,6 +51,8 @@ def go_round(site: Site, train: Callable[[Site, Loop], Policy]) -> None:
     assert len(run.result["before_after"]) == 6
     assert run.events.filter(kind="metric").exists()
     assert policy.guard_failures == []
+    assert run.events.filter(kind="profile").exists()
+    assert run.result["about"]["machine"] == where.machine.to_json()
 
     loop.refresh_from_db()
     assert loop.sampler == policy

@@ -43,7 +43,7 @@ def usual(method: str, **changes: Any) -> dict[str, Any]:
 NO = None  # it does not fit, whatever is done
 TABLE = [
     # machine, model: rows at once, times, checkpointing, adaptation, precision
-    ("2 cores, 24 GiB", "0.5B", (2, 8, False, "lora", "float32")),
+    ("2 cores, 24 GiB", "0.5B", (4, 4, True, "lora", "float32")),
     ("2 cores, 24 GiB", "1.5B", (4, 4, True, "lora", "float32")),
     ("2 cores, 24 GiB", "8B", NO),
     ("2 cores, 24 GiB", "70B", NO),
@@ -53,11 +53,11 @@ TABLE = [
     ("8 GiB without bf16", "70B", NO),
     ("24 GiB", "0.5B", (4, 4, False, "lora", "bfloat16")),
     ("24 GiB", "1.5B", (2, 8, False, "lora", "bfloat16")),
-    ("24 GiB", "8B", (2, 8, True, "lora", "bfloat16")),
+    ("24 GiB", "8B", (1, 16, True, "lora", "bfloat16")),
     ("24 GiB", "70B", NO),
     ("80 GiB", "0.5B", (16, 1, False, "lora", "bfloat16")),
     ("80 GiB", "1.5B", (8, 2, False, "lora", "bfloat16")),
-    ("80 GiB", "8B", (4, 4, False, "lora", "bfloat16")),
+    ("80 GiB", "8B", (2, 8, False, "lora", "bfloat16")),
     ("80 GiB", "70B", (4, 4, True, "qlora", "bfloat16")),
     ("8 x 80 GiB", "0.5B", (2, 8, False, "lora", "bfloat16")),
     ("8 x 80 GiB", "1.5B", (2, 8, False, "lora", "bfloat16")),
@@ -75,7 +75,8 @@ def test_dpo_is_made_to_fit(machine: str, model: str, expected: tuple[Any, ...] 
     assert made["max_length"] == 1024
     if expected is NO:
         assert not profile.fit.fits
-        assert "smaller base model" in profile.fit.changes[-1] or "QLoRA" in profile.fit.changes[-1]
+        assert "smaller base model" in profile.fit.changes[-1]
+        assert len(profile.fit.changes) <= 2
     else:
         assert profile.fit.fits
         assert not profile.fit.changes

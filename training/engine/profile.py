@@ -11,6 +11,7 @@ from typing import Any
 from annotate.said import Said
 from training.engine.machine import Gpu, Machine
 from training.engine.methods import METHODS
+from training.engine.methods.base import Method
 from training.engine.methods.dpo import LOSSES_OF_BATCHES
 from training.engine.sizes import ModelFacts
 
@@ -30,11 +31,15 @@ TILE_TOKENS, TILE_WORDS = 4096, 32768
 CPU_TILES, GPU_TILES = 10, 3
 # In the backward pass one layer's gradients are there beside what it kept: so many times as much (measured).
 GRADIENTS = 1.5
+# DoRA scales what the base and the adapter give, and keeps both: about so many values more, in the same units.
+DORA = 1.0
 # Log-probabilities outside training: a batch's logits in float32 (training.engine.logprobs), and log_softmax's copies.
 LOGIT_BYTES, LOGIT_COPIES = 512 * MIB, 3
 
 # What a profile may change of a method's settings. A lead may override each.
 CHOSEN = ("batch_size", "gradient_accumulation", "gradient_checkpointing", "adaptation", "max_length")
+# What else of them memory depends on.
+MATTERS = (*CHOSEN, "lora_r", "precision", "look_every", "loss_type")
 
 
 @dataclass(frozen=True)
@@ -106,19 +111,23 @@ def memory_of(model: ModelFacts, method: str, settings: Mapping[str, Any], gpu: 
     return Memory(
         weights=base,
         trained=trained,
-        rows=max(_step(model, own.data, settings, gpu, value), _logits(model, settings, gpu)),
+        rows=max(
+            _step(model, own, settings, gpu, value), 0 if own.makes_reward_model else _logits(model, settings, gpu)
+        ),
         process=CPU_PROCESS if gpu is None else GPU_PROCESS,
     )
 
 
-def _step(model: ModelFacts, data: str, settings: Mapping[str, Any], gpu: Gpu | None, value: int) -> int:
+def _step(model: ModelFacts, own: Method, settings: Mapping[str, Any], gpu: Gpu | None, value: int) -> int:
     """One forward and backward pass of a micro-batch; a pair is two texts."""
-    tokens: int = settings["batch_size"] * settings["max_length"] * (2 if data in ("pairs", "graded") else 1)
-    layer = model.kept * model.linear_widths / max(1, model.layers) * tokens * value
+    tokens: int = settings["batch_size"] * settings["max_length"] * (2 if own.data in ("pairs", "graded") else 1)
+    values = model.kept + (DORA if settings["adaptation"] == "dora" else 0)
+    layer = values * model.linear_widths / max(1, model.layers) * tokens * value
     kept = layer * model.layers
     if settings["gradient_checkpointing"]:  # the input of each layer, and all of one layer (Chen et al., 1604.06174)
         kept = layer + model.layers * model.hidden_size * tokens * value
-    tile = min(tokens, TILE_TOKENS) * min(model.vocab_size, TILE_WORDS) * value
+    words = 1 if own.makes_reward_model else model.vocab_size
+    tile = min(tokens, TILE_TOKENS) * min(words, TILE_WORDS) * value
     return int(kept + GRADIENTS * layer) + tile * (CPU_TILES if gpu is None else GPU_TILES)
 
 
@@ -150,7 +159,7 @@ def _fit(machine: Machine, model: ModelFacts, method: str, settings: Mapping[str
 
 
 def _changes(machine: Machine, model: ModelFacts, method: str, settings: Mapping[str, Any]) -> Iterator[Said]:
-    """From the least change to the largest, until together they suffice."""
+    """From the least change to the largest, as many as together suffice; where none do, what would be needed."""
     least = least_batch(settings)
     steps: list[tuple[dict[str, Any], Said]] = [
         (
@@ -161,7 +170,7 @@ def _changes(machine: Machine, model: ModelFacts, method: str, settings: Mapping
     ]
     if settings["adaptation"] == "full":
         steps.append(({"adaptation": "lora"}, Said("Train an adapter (LoRA) instead of every weight.")))
-    if machine.gpus and settings["adaptation"] != "qlora":
+    if machine.gpus and settings["adaptation"] != "qlora" and _may_quantize(method):
         quantize = Said("Choose QLoRA, which holds the base in 4 bits.")
         if not machine.bitsandbytes:
             quantize = Said("Install bitsandbytes beside the worker, and choose QLoRA, which holds the base in 4 bits.")
@@ -172,15 +181,22 @@ def _changes(machine: Machine, model: ModelFacts, method: str, settings: Mapping
         if shorter < settings["max_length"]
     ]
     tried = dict(settings)
+    advised: dict[str, Said] = {}  # a shorter length replaces a longer one
     for change, said in steps:
         if tried | change == tried:
             continue
         tried |= change
-        yield said
+        advised[next(iter(change))] = said
         if _fit(machine, model, method, tried).fits:
+            yield from advised.values()
             return
-    size = gib(_fit(machine, model, method, tried).memory.total)
-    yield Said("Even so it would take about %(size)s GiB: choose a smaller base model, or a larger machine.", size=size)
+    if "adaptation" in advised:
+        yield advised["adaptation"]
+    yield Said(
+        "However small batch and length are, it would take about %(size)s GiB: choose a smaller base model, or a "
+        "larger machine.",
+        size=gib(_fit(machine, model, method, tried).memory.total),
+    )
 
 
 def least_batch(settings: Mapping[str, Any]) -> int:
@@ -213,10 +229,13 @@ def choose(machine: Machine, model: ModelFacts, method: str, settings: Mapping[s
     return Profile(found, fit, (*reasons, *because))
 
 
+def _may_quantize(method: str) -> bool:
+    return "qlora" not in METHODS[method].not_adapted_by
+
+
 def _kinds(machine: Machine, method: str, settings: Mapping[str, Any]) -> list[str]:
     kinds = [settings["adaptation"]]
-    small = "qlora" not in METHODS[method].not_adapted_by
-    if small and settings["adaptation"] == "lora" and machine.gpus and machine.bitsandbytes:
+    if settings["adaptation"] == "lora" and machine.gpus and machine.bitsandbytes and _may_quantize(method):
         kinds.append("qlora")
     return kinds
 
@@ -270,9 +289,11 @@ def _about_choice(
     rows: int,
 ) -> Iterator[Said]:
     batch, times = chosen["batch_size"], chosen["gradient_accumulation"]
-    if batch * times == rows:
+    if batch == rows:
+        yield Said("%(rows)s rows a step, as is usual for %(method)s.", rows=rows, method=METHODS[method].title)
+    elif batch * times == rows:
         yield Said(
-            "%(batch)s rows at once, %(times)s times: %(rows)s rows a step, as is usual for %(method)s.",
+            "%(rows)s rows a step, as is usual for %(method)s: %(batch)s at once, %(times)s times.",
             batch=batch,
             times=times,
             rows=rows,
@@ -280,7 +301,7 @@ def _about_choice(
         )
     else:
         yield Said(
-            "%(batch)s rows at once, %(times)s times: fewer than %(rows)s rows a step the processes cannot share.",
+            "%(rows)s rows a step: %(batch)s at once, %(times)s times. Fewer the processes cannot share.",
             batch=batch,
             times=times,
             rows=batch * times,
@@ -297,3 +318,46 @@ def _about_choice(
     if chosen["adaptation"] != usual["adaptation"]:
         size = takes(adaptation=usual["adaptation"])
         yield Said("QLoRA: with the base in 16 or 32 bits the run would take about %(size)s GiB.", size=size)
+    elif machine.gpus and chosen["adaptation"] == "lora" and _fit(machine, model, method, chosen).fits:
+        yield Said("LoRA: the base fits as it is; QLoRA would only be slower.")
+    if chosen["max_length"] == usual["max_length"]:
+        tokens = chosen["max_length"]
+        yield Said("Maximal length %(tokens)s, as is usual.", tokens=tokens)
+
+
+# --- In words ---------------------------------------------------------------------------------------------------------
+
+
+def described(machine: Machine) -> Said:
+    """A machine in one line."""
+    gpus = [Said("%(name)s (%(size)s GiB)", name=gpu.name, size=gib(gpu.memory)) for gpu in machine.gpus]
+    return Said(
+        "%(host)s: %(cores)s cores, %(size)s GiB of memory, GPUs: %(gpus)s",
+        host=machine.host,
+        cores=machine.cores,
+        size=gib(machine.memory),
+        gpus=gpus or Said("none"),
+    )
+
+
+def said_memory(fit: Fit) -> Said:
+    """What the settings take, in one line."""
+    memory = fit.memory
+    return Said(
+        "Memory: about %(total)s of %(limit)s GiB (base %(weights)s, what is trained %(trained)s, rows %(rows)s, "
+        "libraries %(process)s).",
+        total=gib(memory.total),
+        limit=gib(fit.limit),
+        weights=gib(memory.weights),
+        trained=gib(memory.trained),
+        rows=gib(memory.rows),
+        process=gib(memory.process),
+    )
+
+
+def said_fit(fit: Fit) -> Iterator[Said]:
+    """The same, and where they do not fit what to change."""
+    yield said_memory(fit)
+    if not fit.fits:
+        yield Said("This will probably not fit.")
+        yield from fit.changes

@@ -3,11 +3,10 @@
 import argparse
 from collections.abc import Iterator
 
-from annotate.said import Said
 from training.engine.job import Failure
 from training.engine.machine import Machine, look
 from training.engine.methods import METHODS
-from training.engine.profile import CHOSEN, Fit, Profile, choose, gib
+from training.engine.profile import CHOSEN, Profile, choose, described, said_fit
 from training.engine.sizes import model_facts
 from training.engine.spec import ModelRef, TrainSpec
 
@@ -37,32 +36,3 @@ def lines(machine: Machine, profile: Profile) -> Iterator[str]:
     yield "  ".join(f"{name}={profile.settings[name]}" for name in CHOSEN)
     yield from (f"- {reason}" for reason in profile.because)
     yield from said_fit(profile.fit)
-
-
-def described(machine: Machine) -> Said:
-    """A machine in one line."""
-    gpus = [Said("%(name)s (%(size)s GiB)", name=gpu.name, size=gib(gpu.memory)) for gpu in machine.gpus]
-    return Said(
-        "%(host)s: %(cores)s cores, %(size)s GiB of memory, GPUs: %(gpus)s",
-        host=machine.host,
-        cores=machine.cores,
-        size=gib(machine.memory),
-        gpus=gpus or Said("none"),
-    )
-
-
-def said_fit(fit: Fit) -> Iterator[Said]:
-    """What the settings take, and where they do not fit what to change."""
-    memory = fit.memory
-    yield Said(
-        "Memory: about %(total)s of %(limit)s GiB (base %(weights)s, what is trained %(trained)s, rows %(rows)s, "
-        "libraries %(process)s).",
-        total=gib(memory.total),
-        limit=gib(fit.limit),
-        weights=gib(memory.weights),
-        trained=gib(memory.trained),
-        rows=gib(memory.rows),
-        process=gib(memory.process),
-    )
-    if not fit.fits:
-        yield Said("This will probably not fit. %(changes)s", changes=" ".join(fit.changes))

@@ -21,7 +21,7 @@ class ModelFacts:
     layers: int
     vocab_size: int
     positions: int = 0  # the longest text it can read, in tokens; 0 = not told
-    kept: float = 1.2  # values kept for the backward pass, a token, in units of `linear_widths`; see docs/profile.md
+    kept: float = 1.6  # values kept for the backward pass, a token, in units of `linear_widths`; see docs/profile.md
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `ModelFacts(**it)` is the same again."""
@@ -62,7 +62,7 @@ def model_facts(ref: ModelRef) -> ModelFacts:
         vocab_size=int(text.vocab_size),
         positions=int(getattr(text, "max_position_embeddings", 0) or 0),
         # GPT-2's gelu is made of many operations, each of which keeps its input.
-        kept=1.8 if "gelu_new" in (getattr(text, name, "") for name in ("hidden_act", "activation_function")) else 1.2,
+        kept=2.2 if "gelu_new" in (getattr(text, name, "") for name in ("hidden_act", "activation_function")) else 1.6,
     )
 
 

@@ -277,7 +277,7 @@ def eta_seconds(first: tuple[int, datetime], last: tuple[int, datetime], *, tota
 
 def history(run: Run) -> QuerySet[RunEvent]:
     """What happened in words: moves, phases, warnings, checkpoints. Newest last."""
-    return run.events.filter(kind__in=["move", "phase", "warning", "checkpoint"]).order_by("pk")[:200]
+    return run.events.filter(kind__in=["move", "phase", "warning", "checkpoint", "profile"]).order_by("pk")[:200]
 
 
 # --- Results ----------------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.profile import choose
 from training.engine.spec import ModelRef, TrainSpec
 from training.models import Loop, Policy, RewardModel, Run
 from training.paths import adapter_folder, is_starter, model_of, reward_model_folder
+from training.queries.machines import surroundings
 
 # The settings of a run that a lead may choose. Everything else in the spec follows from the policies and the worker.
 KNOBS = (
@@ -43,6 +45,7 @@ KNOBS = (
     "save_every",
     "min_rows",
     "gradient_checkpointing",
+    "precision",
     "reference",
     "look_every",
     "patience",
@@ -62,6 +65,13 @@ STARTER_LOOKS = LOOKS | {"look_every": 10}
 
 
 def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
+    """The usual settings, made for the machine that was heard of last where one was (docs/profile.md)."""
+    usual = usual_settings(method=method, base_model=base_model)
+    where = surroundings(base_model)
+    return usual if where is None else choose(where.machine, where.model, method, usual).settings
+
+
+def usual_settings(*, method: str, base_model: str) -> dict[str, Any]:
     """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
     own = METHODS[method]
     looks, preset = (STARTER_LOOKS, own.starter) if is_starter(base_model) else (LOOKS, own.expert)

@@ -23,6 +23,7 @@ from training.paths import attempt_folder, drop_checkpoints, drop_working_files,
 from training.services.database import BROKEN, patiently, reconnecting
 from training.services.heldout import score_rows
 from training.services.leases import Lease, LeaseLostError, claim, claimable, finish, held, in_line, release, renew
+from training.services.machines import note_surroundings
 from training.services.outbound import publish_merge, publish_push, write_merge_dir, write_push_dir
 from training.services.publishing import publish_reward_model, publish_run, record_skips, relay, write_train_dir
 from training.services.release import CannotReleaseError
@@ -164,6 +165,7 @@ def _wished(job: Job) -> Literal["", "cancel", "save"]:
 
 def _settle(job: Job, lease: Lease, folder: Path, ending: Ending) -> None:
     """What the ending means for the job and its run. One transaction each, safe to repeat."""
+    note_surroundings(job=job, result=ending.result)
     if ending.kind == "stopped":
         release(lease, counts=False)
         logger.info("Job %s: given back, to go on at the next start.", job.pk)

@@ -15,8 +15,10 @@ from annotate.said import Said, packed
 from annotate.services.audit import record_deed
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
+from training.engine.profile import gib
 from training.engine.spec import TrainSpec
 from training.models import Job, Loop, Policy, RecipeRun, RewardModel, Round, Run, RunEvent
+from training.queries.machines import profile_shown
 from training.rows import shortcoming
 from training.services.defaults import KNOBS, train_spec
 from training.services.doorbell import ring_after_commit
@@ -145,6 +147,7 @@ def open_run(
             if recipe_run is None and frozen is None:
                 _keep_settings(plan)
             record_move(run, "queued", reason)
+            record_profile(run)
             record_deed(
                 project=loop.project,
                 actor=started_by,
@@ -287,6 +290,22 @@ def record_move(run: Run, to: str, why: str, *, left: str = "") -> None:
     """The event row of a move: from, to, why, when."""
     data = {"from": left, "to": to, "why": str(why), "said": packed(why)}
     RunEvent.objects.create(run=run, kind="move", data=data, at=timezone.now())
+
+
+def record_profile(run: Run) -> None:
+    """What the run is thought to take, on which machine; nothing where no worker has told of itself."""
+    base = run.parent.base_model
+    if (shown := profile_shown(base_model=base, method=run.method, usual=run.spec, chosen=run.spec)) is None:
+        return
+    host, memory, limit = shown.where.machine.host, shown.fit.memory.total, shown.fit.limit
+    sized = {"host": host, "size": gib(memory), "limit": gib(limit)}
+    said = (
+        Said("Made for %(host)s: about %(size)s of %(limit)s GiB of memory.", **sized)
+        if shown.fit.fits
+        else Said("Started although it will probably not fit: about %(size)s of %(limit)s GiB on %(host)s.", **sized)
+    )
+    data = {"message": str(said), "said": packed(said), "machine": shown.where.machine.to_json(), "bytes": memory}
+    RunEvent.objects.create(run=run, kind="profile" if shown.fit.fits else "warning", data=data, at=timezone.now())
 
 
 def move(run: Run, *, to: str, why: str, **fields: Any) -> bool:

@@ -22,10 +22,11 @@ from training.models import Loop, Run
 from training.queries import curves
 from training.queries import runs as queries
 from training.queries.logs import log_tail
+from training.queries.machines import ProfileShown, profile_shown
 from training.queries.overview import overview
 from training.queries.registry import offered_to
 from training.queries.stock import offers
-from training.services.defaults import default_settings, settings_of
+from training.services.defaults import default_settings, settings_of, usual_settings
 from training.services.resuming import resume_run, score_again
 from training.services.runs import AlreadyRunningError, CannotStartError, cancel_run, start_run, stop_run
 from training.states import RUN_ACTIVE
@@ -48,11 +49,11 @@ def _run_of(membership: Membership, number: int) -> Run:
     return get_object_or_404(rows, project=membership.project, number=number)
 
 
-def start_form(loop: Loop, method: str | None = None, *, like: Run | None = None) -> RunForm:
-    """An unbound form: as the last run of this method was started, else as an expert would choose."""
+def start_form(loop: Loop, method: str | None = None, *, like: Run | None = None, profiled: bool = False) -> RunForm:
+    """An unbound form: as the last run of this method was started, else (or ``profiled``) as an expert would choose."""
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
-    kept = loop.settings if chosen == loop.method else {}
+    kept = loop.settings if chosen == loop.method and not profiled else {}
     return RunForm(
         method=chosen,
         settings=defaults | kept,
@@ -87,7 +88,8 @@ def runs(request: SignedInRequest, project_id: int) -> HttpResponse:
     loop = Loop.objects.select_related("project", "sampler").filter(project=membership.project).first()
     context = _context(membership, page=page, loop=loop)
     if loop is not None:
-        context |= {"overview": overview(loop), "form": start_form(loop, request.GET.get("method"))}
+        form = start_form(loop, request.GET.get("method"))
+        context |= {"overview": overview(loop), "form": form, "shown": profile_for(loop, form)}
     return render(request, "training/runs.html", context)
 
 
@@ -102,18 +104,27 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
     if like is not None and like.method in METHODS and method in (None, like.method):
         form = form_like(loop, like, changed="changed" in request.GET)
     else:
-        form = start_form(loop, method, like=like)
+        form = start_form(loop, method, like=like, profiled="profiled" in request.GET)
     if request.method == "POST":
         form = bound_form(request, loop, like=like)
-        if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
-            return redirect("training:run", project_id, opened.number)
-    context = _context(membership, loop=loop, form=form, overview=overview(loop), like=like)
+        if form.is_valid() and "check" not in request.POST:
+            form.require_room(profile_for(loop, form))
+            if form.is_valid() and (opened := _try_to_start(request, loop, form)) is not None:
+                return redirect("training:run", project_id, opened.number)
+    shown = profile_for(loop, form)
+    context = _context(membership, loop=loop, form=form, shown=shown, overview=overview(loop), like=like)
     template = (
         "training/_start.html"
         if request.method == "GET" and request.headers.get("HX-Request")
         else "training/start.html"
     )
     return render(request, template, context, status=422 if form.errors else 200)
+
+
+def profile_for(loop: Loop, form: RunForm) -> ProfileShown | None:
+    """How a run with the form's settings would use the machine."""
+    usual = usual_settings(method=form.chosen, base_model=loop.base_model)
+    return profile_shown(base_model=loop.base_model, method=form.chosen, usual=usual, chosen=form.values_that_matter())
 
 
 def _named_run(membership: Membership, number: str) -> Run | None:

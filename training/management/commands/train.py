@@ -10,8 +10,10 @@ from annotate.models import Aggregation
 from annotate.said import Said
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
+from training.engine.profile import said_fit
 from training.models import Loop, Run
-from training.services.defaults import settings_of
+from training.queries.machines import profile_shown
+from training.services.defaults import settings_of, usual_settings
 from training.services.runs import CannotStartError, start_run
 from training.shell import knob
 from training.states import RUN_ACTIVE
@@ -41,6 +43,9 @@ class Command(BaseCommand):
             metavar="NAME=VALUE",
             help="A knob of docs/methods, such as beta=0.05 or loss_type=sigmoid,sft. May be given several times.",
         )
+        parser.add_argument(
+            "--anyway", action="store_true", help="Start although it will probably not fit the machine."
+        )
         parser.add_argument("--wait", action="store_true", help="Wait until the run has ended; fail when it failed.")
 
     def handle(
@@ -59,10 +64,12 @@ class Command(BaseCommand):
             raise CommandError(f"Project {project} has no reward model {number}.")
         if model is not None and method in (None, model.method):
             method, chosen = model.method, settings_of(model) | chosen
+        method = method or loop.method
+        self._require_room(loop, method, chosen, anyway=options["anyway"])
         try:
             run = start_run(
                 loop=loop,
-                method=method or loop.method,
+                method=method,
                 settings=chosen,
                 aggregation=aggregation,
                 like=model,
@@ -75,6 +82,20 @@ class Command(BaseCommand):
         self.stdout.write(f"Run {run.number} of project {project} ({run.method}) waits for a worker.")
         if wait:
             self._follow(run)
+
+    def _require_room(self, loop: Loop, method: str, chosen: dict[str, Any], *, anyway: bool) -> None:
+        """Says how the run would use the worker's machine, before it starts."""
+        usual = usual_settings(method=method, base_model=loop.base_model)
+        shown = profile_shown(base_model=loop.base_model, method=method, usual=usual, chosen=chosen)
+        if shown is None:
+            self.stdout.write("No worker has told yet what machine it has; these are the method's usual settings.")
+            return
+        self.stdout.write(f"{shown.machine_said} (seen {shown.where.seen_at:%Y-%m-%d %H:%M} UTC)")
+        for line in [*shown.profile.because, *(difference.said for difference in shown.differences)]:
+            self.stdout.write(f"- {line}")
+        self.stdout.write(shown.memory_said)
+        if not shown.fit.fits and not anyway:
+            raise CommandError(f"{' '.join(said_fit(shown.fit))} Or give --anyway.")
 
     def _follow(self, run: Run) -> None:
         shown = ""
