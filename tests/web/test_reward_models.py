@@ -12,14 +12,17 @@ from django.test import Client
 from annotate.aggregation import agreed_strength
 from annotate.models import Judgment, Prompt, User
 from tests.cast import make_comparison, make_judgment, make_prompt
+from training.card import card
 from training.engine import rundir
 from training.models import Job, Loop, RewardModel, Run
+from training.queries.cards import card_facts
 from training.queries.facts import gather, new_decisions
 from training.queries.invariants import broken
+from training.queries.registry import learned_by
 from training.services.defaults import default_settings
 from training.services.leases import claim
 from training.services.loops import ensure_loop
-from training.services.publishing import publish_reward_model
+from training.services.publishing import publish_reward_model, publish_run
 from training.services.runs import CannotStartError, mark_training, start_run
 from training.services.snapshots import run_rows
 
@@ -33,6 +36,11 @@ def published(loop: Loop, folder: Path) -> RewardModel:
     """As if the engine had just finished."""
     loop.refresh_from_db()
     run = start_run(loop=loop, method="reward", settings={}, started_by=None, reason="a test")
+    return publish_reward_model(**finished(run, folder))
+
+
+def finished(run: Run, folder: Path) -> dict[str, Any]:
+    """What the worker publishes of the run."""
     lease = claim(job_id=Job.objects.get(run=run).pk, owner="worker 1")
     assert lease is not None
     mark_training(run)
@@ -41,7 +49,7 @@ def published(loop: Loop, folder: Path) -> RewardModel:
     digest = rundir.write_manifest(folder / "adapter", {"method": "reward"})
     ids = [row["id"] for row in run_rows(run).rows]
     result = {"status": "finished", "used": ids, "skipped": [], "manifest_sha256": digest, "metrics": MEASURED}
-    return publish_reward_model(lease=lease, run=run, folder=folder, result=result)
+    return {"lease": lease, "run": run, "folder": folder, "result": result}
 
 
 @pytest.fixture
@@ -141,8 +149,13 @@ def test_rloo_asks_the_prompts_that_its_reward_model_learned_from_and_names_it(l
     judgments = {item.judgment_id for item in run.snapshot.items.all()}
     assert judgments == {item.judgment_id for item in first.run.snapshot.items.filter(outcome="used")}
     assert new_decisions(loop.project, method="dpo") == 1  # the policy will have learnt from the others
+    policy = publish_run(**finished(run, tmp_path / "policy"))
+    assert learned_by([policy])[policy.pk].judgments == len(judgments)
+    told = card(card_facts(policy, form="adapter"))
+    assert "Its answers were rewarded by reward model 1" in told
+    assert "on 20 held-out judgments it agrees in 70% (95% interval 48% to 86%)" in told
+    assert str(settings.POLICIES_DIR) not in told
     Run.objects.filter(pk=run.pk).update(state="cancelled")
-    Job.objects.filter(run=run).update(state="cancelled")
     again = start_run(loop=loop, method="grpo", settings={}, started_by=None, reason="a test")
     assert again.reward_model == second
     assert list(broken()) == []
@@ -152,7 +165,8 @@ def test_what_a_reward_model_refused_is_not_said_to_have_taught_a_policy(loop: L
     made = published(loop, tmp_path / "1")
     refused = made.run.snapshot.items.filter(outcome="used").first()
     assert refused is not None
-    made.run.snapshot.comparisons.filter(pk=refused.counted_in_id).update(outcome="skipped", reason="too long")
+    assert refused.counted_in is not None
+    made.run.snapshot.comparisons.filter(pk=refused.counted_in.pk).update(outcome="skipped", reason="too long")
     made.run.snapshot.items.filter(pk=refused.pk).update(outcome="skipped", reason="too long")
     loop.refresh_from_db()
     run = start_run(loop=loop, method="rloo", settings={}, started_by=None, reason="a test")
