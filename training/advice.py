@@ -72,6 +72,7 @@ _STEPS: dict[str, tuple[Said, ...]] = {
     "too_few_rows": (
         Said("See below why rows were skipped, judge some more, or lower the fewest rows that a run may have."),
     ),
+    "no_such_modules": (Said("Start one like it with target modules that the message names, or with all-linear."),),
     "one_sided": (Said("Rate some answers of the other kind: KTO learns from the difference."),),
     "snapshot_changed": (Said("Start one like it: it takes today's judgments."),),
     "bad_spec": (Said("Start one like it and look at the fields that the message names."),),

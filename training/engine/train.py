@@ -320,6 +320,8 @@ def make_trainer(
     continued = isinstance(model, PeftModel)
     if continued:
         _set_adapter_dropout(model, spec.lora_dropout)
+    elif spec.adaptation != "full":
+        _require_modules(model, modules)
     batch_size = spec.own.batch_size(spec, len(usable))
     job.about |= {"processes": ranks.processes(), "device": device.name, "bf16": device.bf16, "batch_size": batch_size}
     config: dict[str, Any] = {
@@ -329,7 +331,7 @@ def make_trainer(
         "per_device_train_batch_size": batch_size,
         "gradient_accumulation_steps": spec.gradient_accumulation,
         "max_length": spec.max_length,
-        "warmup_steps": spec.warmup_ratio,  # below 1 it is a share of the steps
+        "warmup_steps": _warmup(job, spec, len(usable), batch_size),  # below 1 it is a share of the steps
         "lr_scheduler_type": spec.lr_scheduler,
         "weight_decay": spec.weight_decay,
         "max_grad_norm": spec.max_grad_norm,
@@ -370,6 +372,41 @@ def make_trainer(
     if spec.group_by_length:
         group_by_length(trainer, [row.tokens(spec.max_length) for row in usable], seed=spec.seed)
     return trainer
+
+
+def _warmup(job: Job, spec: TrainSpec, rows: int, batch_size: int) -> float:
+    """The share of the steps that warm up. The first of those has a learning rate of 0: as the only step there is, it
+    would learn nothing, and a policy that is its parent would come of it without a word."""
+    answers = rows * (spec.num_generations if spec.own.data == "prompts" else 1)
+    batches = math.ceil(answers / (batch_size * ranks.processes()))
+    steps = math.ceil(spec.epochs * max(1, math.ceil(batches / spec.gradient_accumulation)))
+    if steps > 1 or not spec.warmup_ratio or spec.lr_scheduler == "constant":
+        return spec.warmup_ratio
+    job.events.warning(Said("There is only one step, so there is no warm-up: the learning rate would be 0 in it."))
+    return 0.0
+
+
+def _require_modules(model: Any, wanted: Sequence[str]) -> None:
+    """Raises Failure `no_such_modules`: peft ignores a name that fits nothing, as long as another one does."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    if list(wanted) == ["all-linear"]:
+        return
+    names = [name for name, _ in model.named_modules()]
+    missing = [want for want in wanted if not any(name == want or name.endswith(f".{want}") for name in names)]
+    if not missing:
+        return
+    linear = (name for name, module in model.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D)))
+    there = sorted({name.rpartition(".")[2] for name in linear} - {"lm_head"})
+    raise Failure(
+        "no_such_modules",
+        Said(
+            "The model has no modules called %(missing)s. Choose among %(there)s, or all-linear.",
+            missing=", ".join(missing),
+            there=", ".join(there),
+        ),
+    )
 
 
 def _set_adapter_dropout(model: Any, rate: float, only: str = "") -> None:
