@@ -15,15 +15,6 @@ class _Noted(forms.Form):
     )  # fmt: skip
 
 
-class _Explained(forms.Form):
-    explanation = forms.CharField(
-        label=_("Why this is right"), required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_(
-            "Shown after the answer where the question is part of the onboarding quiz, and nowhere else. Markdown."
-        ),
-    )  # fmt: skip
-
-
 class _Ranks(forms.Form):
     """A choice of a rank, or of none, for each response of a lineup, in order of the responses' ids."""
 
@@ -66,14 +57,31 @@ class OrderVerdictForm(_Ranks, _Noted):
         return {"ranks": [] if cleaned.get("exclude") else given, "note": cleaned.get("note", "")}
 
 
-class GoldForm(_Explained):
+class GoldForm(forms.Form):
     """The answer to a comparison that is known to be right."""
 
     expected = forms.CharField(max_length=10, widget=forms.HiddenInput)
+    explanation = forms.CharField(
+        label=_("Why this is right"),
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_(
+            "Shown after the answer where the question is part of the onboarding quiz, and nowhere else. Markdown."
+        ),
+    )
 
 
-class GoldOrderForm(_Ranks, _Explained):
+class GoldOrderForm(_Ranks):
     """Which orders of a lineup's responses are known to be right, perhaps of two of them alone."""
+
+    explanation = forms.CharField(
+        label=_("Why this is right"),
+        required=False,
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text=_("For other leads, on this page. Markdown."),
+    )
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

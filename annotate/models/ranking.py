@@ -31,7 +31,7 @@ class Lineup(models.Model):
     same_as = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="checks")
     # Gold only: the orders that are known to be right, as [[better, worse], ...] of responses; perhaps not of all.
     expected = models.JSONField(default=list, blank=True)
-    # Gold only: why that is right, in Markdown, shown after a quiz.
+    # Gold only: why that is right, in Markdown, for leads.
     explanation = models.TextField(max_length=2000, blank=True)
     # Recheck only: the ranking that is asked again.
     original = models.ForeignKey(

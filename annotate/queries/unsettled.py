@@ -54,7 +54,8 @@ class LineupDispute:
     # Kendall's tau-b; None where no two orders can be compared.
     lowest_tau: float | None
     verdict: OrderVerdict | None
-    # What is known of it as a gold question, by the numbers of the places: (1, 3) says that 1 is above 3.
+    # The gold question that these answers are, if any; and what is known, as places: (1, 3) says that 1 is above 3.
+    gold: Lineup | None
     known: list[tuple[int, int]]
 
 
@@ -147,7 +148,7 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
     number_of = {place.response.pk: place.number for place in places}
     gold = Lineup.objects.filter(same_as=lineup.same_as_id or lineup.pk, purpose=Comparison.Purpose.GOLD).first()
     known = [(number_of[better], number_of[worse]) for better, worse in (gold.expected if gold else [])]
-    return LineupDispute(lineup, places, orders, lowest, verdict, known)
+    return LineupDispute(lineup, places, orders, lowest, verdict, gold, known)
 
 
 def skips_of(response: Response) -> SkippedThumb:

@@ -10,7 +10,7 @@ from tests.live_site import ROOT
 
 PAGES = ["accounts", "assignments", "audit", "dashboard", "exports", "judging_pages", "limits", "people", "policies"]
 PAGES += ["project_pages", "prompt_pages", "quality_pages", "quiz", "rankings", "registry", "release", "runs"]
-PAGES += ["snapshot_aggregation", "snapshot_rankings", "trials", "unsettled"]
+PAGES += ["snapshot_aggregation", "snapshot_rankings", "trials", "unsettled", "checks_of_rankings"]
 
 
 def test_pages_are_served_from_postgresql(postgres: PostgresServer) -> None:

@@ -66,7 +66,15 @@ def test_a_lead_marks_what_is_known_of_a_set_perhaps_one_order_alone(
     assert sorted(gold.responses.values_list("pk", flat=True)) == [ada, bea, cem, dan]
     body = client.get(page).content.decode()
     assert "Response 3 is above response 1." in body
-    assert "make_gold" not in body
+    assert "<em>kind</em>" in body
+    assert mark not in body
+    make_ranking(lineup, lea, [1, 2, 3, 4])
+    history = reverse("annotate:history", args=[asks.pk])
+    assert page in client.get(history).content.decode()
+    make_ranking(lineup, bob, [1, 2, 3, 4])
+    client.force_login(bob)
+    assert page not in client.get(history).content.decode()
+    client.force_login(lea)
     assert client.post(mark, sent).status_code == 422
     with pytest.raises(NotGoldError, match="already"):
         make_gold_lineup(lineup=gold, ranks=[1, 2, 3, 4], actor=lea)
