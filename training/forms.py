@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS
 from django.forms import BoundField
 from django.utils.translation import gettext_lazy as _
 
@@ -397,7 +398,7 @@ class RunForm(forms.Form):
 
     def hidden_errors(self) -> bool:
         """Does a knob behind the summary have an error? Then the page opens it."""
-        return any(name not in self.IN_SIGHT for name in self.errors)
+        return any(name not in (*self.IN_SIGHT, NON_FIELD_ERRORS) for name in self.errors)
 
     def refuse(self, error: SpecError) -> None:
         """Shows what the engine's spec refused, each beside its field."""

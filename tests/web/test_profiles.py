@@ -108,6 +108,7 @@ def test_what_does_not_fit_starts_only_when_the_lead_insists(
     refused = client.post(address, form_data(loop))
     assert refused.status_code == 422
     assert "smaller base model" in refused.content.decode()
+    assert not refused.context["form"].hidden_errors()
     assert not Run.objects.exists()
     assert client.post(address, form_data(loop) | {"anyway": "on"}).status_code == 302
     warning = RunEvent.objects.get(run=Run.objects.get(), kind="warning")
