@@ -78,6 +78,7 @@ def fill(project: Project, *, judgments: int, now: datetime, people: int = 8, ro
         ),
         now,
     )
+    _look_at_the_rows()
 
 
 def fill_rankings(project: Project, *, rankings: int, now: datetime, people: int = 8, seed: int = 0) -> None:
@@ -128,6 +129,13 @@ def fill_rankings(project: Project, *, rankings: int, now: datetime, people: int
         ),
         now,
     )
+    _look_at_the_rows()
+
+
+def _look_at_the_rows() -> None:
+    """PostgreSQL plans for empty tables until it has looked, which it does by itself with what is committed alone."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
 
 
 def _people(project: Project, count: int, seed: int) -> list[User]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import CharField, Exists, F, Max, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Cast, Coalesce
 
 from annotate.models import (
     COUNTS,
@@ -43,19 +44,22 @@ class Dispute:
 
 def disputed(project: Project) -> QuerySet[Comparison]:
     """Ordinary comparisons on which counting judgments (skips apart) differ and nobody has given a verdict yet."""
-    counting = Q(judgments__superseded_at__isnull=True, judgments__retracted_at__isnull=True) & ~Q(
-        judgments__choice="skip"
+    # Asked of the judgments and not of the comparisons, most of which are judged once or not yet; the least and the
+    # greatest of what was said are found without sorting, unlike the number of different things.
+    outcome = Coalesce(Cast("preferred", CharField()), "choice")
+    differing = (
+        Judgment.objects.filter(COUNTS, project=project)
+        .exclude(choice="skip")
+        .order_by()
+        .values("comparison")
+        .annotate(least=Min(outcome), greatest=Max(outcome))
+        .filter(least__lt=F("greatest"))
     )
     settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
     return (
-        Comparison.objects.filter(project=project, purpose=Comparison.Purpose.COLLECT)
-        .filter(~Exists(settled))
-        .annotate(
-            preferred=Count("judgments__preferred", filter=counting, distinct=True),
-            ties=Count("judgments", filter=counting & Q(judgments__choice="tie"), distinct=True),
-            bad=Count("judgments", filter=counting & Q(judgments__choice="both_bad"), distinct=True),
+        Comparison.objects.filter(
+            ~Exists(settled), project=project, purpose=Comparison.Purpose.COLLECT, pk__in=differing.values("comparison")
         )
-        .filter(Q(preferred__gt=1) | Q(preferred=1, ties__gt=0) | Q(preferred=1, bad__gt=0) | Q(ties__gt=0, bad__gt=0))
         .select_related("prompt", "first", "second")
         .order_by("id")
     )
