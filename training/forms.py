@@ -306,6 +306,8 @@ class RunForm(forms.Form):
                 self.initial["rows"] = "today"
         for name in OWN_KNOBS - self.own.knobs:
             self.fields.pop(name, None)
+        if self.own.data == "prompts":
+            del self.fields["aggregation"]  # its reward model's decisions were made once
         self.reward_models = {str(made.number): made for made in reward_models}
         self._offer_reward_models()
         if (divergence := self.fields.get("f_divergence_type")) is not None:

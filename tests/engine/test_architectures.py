@@ -10,7 +10,8 @@ import pytest
 from tests.engine.kit import FAST, messages, pairs, sample_here, score_here, train_here
 from training.engine import rundir
 from training.engine.job import Failure, Job
-from training.engine.models import load_tokenizer
+from training.engine.models import Device, load_tokenizer
+from training.engine.reward_model import load_reward_model, rewards
 from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, TrainSpec
 
 
@@ -101,6 +102,31 @@ def test_another_architecture_trains_samples_and_scores(
     )
     assert scored.metrics["heldout_n"] == 4
     assert scored.metrics["kl_n"] == 4
+
+
+@pytest.mark.parametrize(("make", "method"), [(gpt2, "rloo"), (qwen, "grpo")])
+def test_another_architecture_makes_a_reward_model_and_is_trained_against_it(
+    starter: Path, tmp_path: Path, make: Callable[[Path, Path], Path], method: str
+) -> None:
+    model = str(make(starter, tmp_path / "model"))
+    (tmp_path / "r").mkdir()
+    held_out = [{"kind": "pair", **row} for row in pairs(4, seed=7)]
+    rundir.write_rows(tmp_path / "r" / rundir.HELDOUT, held_out)
+    made = train_here(tmp_path / "r", TrainSpec(method="reward", model=model, **FAST), pairs(8))
+    # A batch is padded and one sequence is not: both must be read at the same token.
+    device, ref = Device("cpu", bf16=False), ModelRef(model, adapter=str(tmp_path / "r" / "adapter"))
+    chat = load_tokenizer(ref, Job(tmp_path / "r"))
+    scorer = load_reward_model(ref, device)
+    for row, line in zip(held_out, rundir.iter_rows(tmp_path / "r" / "pairs.jsonl"), strict=True):
+        prompt, [chosen, _] = chat.split(row["messages"], [row["chosen"], row["rejected"]])
+        one = rewards(scorer, [(prompt, chosen)], pad_token_id=int(chat.tokenizer.pad_token_id), batch_size=1)
+        assert line["reward_chosen"] == pytest.approx(one[0], abs=1e-4)
+    assert made.metrics["heldout_n"] == 4
+    rows = [{"id": row["id"], "messages": row["messages"]} for row in pairs(4)]
+    settings = FAST | {"num_generations": 4, "max_new_tokens": 6, "min_rows": 2}
+    job = train_here(tmp_path / "t", TrainSpec(method=method, model=model, reward_model=ref, **settings), rows)
+    assert job.about["reference"]["max_difference"] < 1e-4
+    assert math.isfinite(job.metrics["reward"])
 
 
 def test_a_model_without_template_or_padding_gets_both_and_says_so(starter: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from django.db.models import Max
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from training.engine.methods import METHODS
 from training.engine.spec import TrainSpec
 from training.models import Run
 
@@ -183,7 +184,8 @@ def figures(run: Run, overlaid: Sequence[Run] = ()) -> list[Figure]:
         Figure(
             _("Loss: %(loss)s") % {"loss": loss},
             [line(shown, "loss", said(shown) if overlaid else _("loss"), colours[shown.pk]) for shown in group],
-            main=True,
+            # Where answers are compared with each other, advantages add up to nothing, and so does the loss.
+            main=any(METHODS[shown.method].data != "prompts" for shown in group if shown.method in METHODS),
         )
         for loss, group in losses.items()
     ]

@@ -51,7 +51,7 @@ def in_short(run: Run | None) -> str:
     shown = []
     for name in IN_SHORT:
         value = run.spec.get(name)
-        if value is None or value == "" or (name == "loss_type" and value in (["sigmoid"], ["kto"])):
+        if value in (None, "", []) or (name == "loss_type" and value in (["sigmoid"], ["kto"])):
             continue
         plain = " + ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if _number(value) else value
         shown.append(str(plain) if name == "loss_type" else f"{name} {plain}")

@@ -102,7 +102,7 @@ def _try_again(request: SignedInRequest, found: RecipeRun, loop: Loop, form: Run
             recipe_run=found,
             loop=loop,
             settings=form.settings(),
-            aggregation=form.cleaned_data["aggregation"],
+            aggregation=form.cleaned_data.get("aggregation", ""),
             like=form.same_rows_as,
             actor=request.user,
         )

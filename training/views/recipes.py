@@ -158,7 +158,7 @@ def _stage_form(loop: Loop, now: Stage, method: str) -> RunForm:
 
 
 def _save_stage(request: SignedInRequest, found: Recipe, loop: Loop, form: RunForm, place: int | None) -> bool:
-    new = Stage(form.chosen, form.settings(), form.cleaned_data["aggregation"])
+    new = Stage(form.chosen, form.settings(), form.cleaned_data.get("aggregation", ""))
     stages = stages_from(found.stages)
     changed = [*stages, new] if place is None else [*stages[: place - 1], new, *stages[place:]]
     try:

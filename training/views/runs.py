@@ -155,7 +155,7 @@ def _try_to_start(request: SignedInRequest, loop: Loop, form: RunForm) -> Run | 
             loop=loop,
             method=form.chosen,
             settings=form.settings(),
-            aggregation=form.cleaned_data["aggregation"],
+            aggregation=form.cleaned_data.get("aggregation", ""),
             like=form.same_rows_as,
             reward_model=form.against,
             started_by=request.user,
