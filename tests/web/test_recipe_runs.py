@@ -240,6 +240,23 @@ def test_after_the_last_stage_there_is_nothing_to_go_on_to(loop: Loop, alice: Us
     assert recipe_run.message == "It ends with policy 1, which the guards hold back."
 
 
+def test_what_began_from_another_policy_is_measured_and_not_sampled_from(
+    loop: Loop, alice: User, tmp_path: Path
+) -> None:
+    recipe = make_recipe(project=loop.project, name="Short", stages=[DPO], actor=alice)
+    base = loop.sampler
+    assert base is not None
+    for number, said in ((1, "the next answers come from it"), (2, "the next answers still come from policy 1")):
+        recipe_run = start_recipe(recipe=recipe, loop=loop, start=base, actor=alice)
+        end_stage(tmp_path)
+        assert tick(recipe_run).state == "finished"
+        assert recipe_run.message.startswith(f"It ends with policy {number}")
+        assert said in recipe_run.message
+        loop.refresh_from_db()
+        assert loop.sampler is not None
+        assert loop.sampler.number == 1
+
+
 def test_cancelling_ends_the_run_and_the_recipe_and_twice_is_once(
     cooking: RecipeRun, alice: User, tmp_path: Path
 ) -> None:

@@ -207,10 +207,20 @@ def _move(recipe_run: RecipeRun, *, left: str, to: str, at: int, message: str = 
 
 
 def _finish(recipe_run: RecipeRun, policy: Policy) -> bool:
+    sampler = Loop.objects.select_related("sampler").get(pk=recipe_run.project_id).sampler
     if stages_from(recipe_run.stages)[-1].own.makes_reward_model:
         message = Said("All its stages are over.")
     elif policy.guard_failures:
         message = Said("It ends with policy %(number)s, which the guards hold back.", number=policy.number)
+    elif sampler is not None and sampler.pk != policy.pk:
+        # It began from another policy than the one that is sampled from: services.scoring only measures such a one.
+        message = Said(
+            "It ends with policy %(number)s, to be compared: it began from policy %(start)s, and the next answers "
+            "still come from policy %(sampler)s.",
+            number=policy.number,
+            start=recipe_run.start.number,
+            sampler=sampler.number,
+        )
     else:
         message = Said("It ends with policy %(number)s; the next answers come from it.", number=policy.number)
     finished = RecipeRun.State.FINISHED
