@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -44,6 +46,13 @@ def tiny_starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # A slow machine fails no test.
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
+
+
+@pytest.fixture(autouse=True)
+def no_language_left() -> Iterator[None]:
+    """A page in German leaves German on in this thread, for whatever test comes next."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
