@@ -1,12 +1,13 @@
 """How long our engine trains, beside a plain TRL script on the same rows and settings. ``make bench-train``.
 
-First one run, with nothing on disk that could help; then three rounds as the loop makes them: each trains on new rows
-and on a replayed quarter of the old ones, and goes on from the last adapter, with the base as its reference. Both sides
-are fresh processes that take turns, so that a machine that slows down slows both. CPU time is the one to look at
-where other work shares the machine.
+First one run of DPO and one of KTO, with nothing on disk that could help; then three rounds as the loop makes them:
+each trains on new rows and on a replayed quarter of the old ones, and goes on from the last adapter, with the base as
+its reference. Both sides are fresh processes that take turns, so that a machine that slows down slows both. CPU time is
+the one to look at where other work shares the machine.
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -78,22 +79,30 @@ def _measure(folder: Path, options: argparse.Namespace) -> int:
         device="cpu",
     )
     one: list[tuple[Cost, Cost]] = []
+    thumbs: list[tuple[Cost, Cost]] = []
     three: list[tuple[Cost, Cost]] = []
     losses: list[tuple[float, float]] = []
     for turn in range(options.turns):
         rounds = [_rows(options.rows, seed=10 * turn + number) for number in range(ROUNDS)]
         here = folder / f"turn-{turn}"
         shutil.rmtree(here, ignore_errors=True)
-        plain = _train("tests.bench.plain_dpo", here / "one-plain", spec, rounds[0])
+        plain = _train("tests.bench.plain_trl", here / "one-plain", spec, rounds[0])
         ours = _train("training.engine", here / "one-ours", _cached(spec, here / "cache-one"), rounds[0])
         one.append((plain, ours))
         losses.append((_loss(here / "one-plain"), _loss(here / "one-ours")))
         print(f"- turn {turn + 1}, one run: {_said(one[-1])}; final loss {_losses(losses[-1])}", flush=True)
+        kto = replace(spec, method="kto", loss_type=())
+        single = _unpaired(rounds[0])
+        plain = _train("tests.bench.plain_trl", here / "kto-plain", kto, single)
+        ours = _train("training.engine", here / "kto-ours", _cached(kto, here / "cache-kto"), single)
+        thumbs.append((plain, ours))
+        losses.append((_loss(here / "kto-plain"), _loss(here / "kto-ours")))
+        print(f"- turn {turn + 1}, KTO: {_said(thumbs[-1])}; final loss {_losses(losses[-1])}", flush=True)
         total, adapters = [Cost(0, 0), Cost(0, 0)], ["", ""]
         old: list[dict[str, Any]] = []
         for number, new in enumerate(rounds):
             replayed = random.Random(number).sample(old, int(REPLAY * len(new))) if old else []
-            for side, (module, name) in enumerate((("tests.bench.plain_dpo", "plain"), ("training.engine", "ours"))):
+            for side, (module, name) in enumerate((("tests.bench.plain_trl", "plain"), ("training.engine", "ours"))):
                 place = here / f"round-{number}-{name}"
                 this = replace(spec, start_adapter=adapters[side])
                 this = _cached(this, here / "cache") if name == "ours" else this
@@ -103,7 +112,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> int:
         three.append((total[0], total[1]))
         losses.append((_loss(here / "round-2-plain"), _loss(here / "round-2-ours")))
         print(f"- turn {turn + 1}, {ROUNDS} rounds: {_said(three[-1])}; final loss {_losses(losses[-1])}", flush=True)
-    return _report(one, three, losses)
+    return _report(one, thumbs, three, losses)
 
 
 def _rows(n: int, *, seed: int) -> list[dict[str, Any]]:
@@ -117,6 +126,14 @@ def _rows(n: int, *, seed: int) -> list[dict[str, Any]]:
         message = [{"role": "user", "content": corpus[number].message}]
         rows.append({"id": f"{seed}-{number}", "messages": message, "chosen": chosen, "rejected": rejected})
     return [row for row in rows if row["chosen"] != row["rejected"]]
+
+
+def _unpaired(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many answers, every other one the chosen one of its pair."""
+    return [
+        {"id": row["id"], "messages": row["messages"], "completion": row[side], "label": side == "chosen"}
+        for row, side in zip(rows, itertools.cycle(("chosen", "rejected")), strict=False)
+    ]
 
 
 def _cached(spec: TrainSpec, cache: Path) -> TrainSpec:
@@ -149,7 +166,7 @@ def run(command: Sequence[str], log: Path) -> Cost:
 def _loss(place: Path) -> float:
     """The DPO loss of the run's adapter over all its rows, computed by neither side."""
     out = place / "loss"
-    run(["-m", "tests.bench.plain_dpo", str(place), "loss"], out)
+    run(["-m", "tests.bench.plain_trl", str(place), "loss"], out)
     return float(out.read_text().split()[-1])
 
 
@@ -163,10 +180,17 @@ def _losses(pair: tuple[float, float]) -> str:
 
 
 def _report(
-    one: Sequence[tuple[Cost, Cost]], three: Sequence[tuple[Cost, Cost]], losses: Sequence[tuple[float, float]]
+    one: Sequence[tuple[Cost, Cost]],
+    thumbs: Sequence[tuple[Cost, Cost]],
+    three: Sequence[tuple[Cost, Cost]],
+    losses: Sequence[tuple[float, float]],
 ) -> int:
     met: dict[str, bool] = {}
-    for name, pairs, most in (("one run", one, ONE_RUN), (f"{ROUNDS} rounds with replay", three, THREE_ROUNDS)):
+    for name, pairs, most in (
+        ("one run", one, ONE_RUN),
+        ("one run of KTO", thumbs, ONE_RUN),
+        (f"{ROUNDS} rounds with replay", three, THREE_ROUNDS),
+    ):
         wall = statistics.median(ours.wall / plain.wall for plain, ours in pairs)
         cpu = statistics.median(ours.cpu / plain.cpu for plain, ours in pairs)
         met[f"{name}: {wall:.2f} of the plain script's wall time, {cpu:.2f} of its CPU time; at most {most}"] = (

@@ -1,4 +1,4 @@
-"""A DPO run as TRL's own documentation writes it: ``python -m tests.bench.plain_dpo RUN_DIR``. Nothing of ours in it.
+"""DPO or KTO as TRL's documentation writes it: ``python -m tests.bench.plain_trl RUN_DIR``. Nothing of ours in it.
 
 Rows and settings are those of an engine run's folder, and so is where the adapter goes. With ``loss`` behind the folder
 it prints the loss that the adapter came to.
@@ -15,21 +15,14 @@ def main(folder: Path) -> None:
     from datasets import Dataset
     from peft import LoraConfig, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
     spec: dict[str, Any] = json.loads((folder / "spec.json").read_text())
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    dataset = Dataset.from_list(
-        [
-            {
-                "prompt": row["messages"],
-                "chosen": [{"role": "assistant", "content": row["chosen"]}],
-                "rejected": [{"role": "assistant", "content": row["rejected"]}],
-            }
-            for row in rows
-        ]
-    )
-    args = DPOConfig(
+    kto = spec["method"] == "kto"
+    config, kind = (KTOConfig, KTOTrainer) if kto else (DPOConfig, DPOTrainer)
+    dataset = Dataset.from_list([_unpaired(row) if kto else _paired(row) for row in rows])
+    args = config(
         output_dir=str(folder / "work"),
         beta=spec["beta"],
         learning_rate=spec["learning_rate"],
@@ -53,7 +46,7 @@ def main(folder: Path) -> None:
     lora = LoraConfig(r=spec["lora_r"], lora_alpha=spec["lora_alpha"], target_modules="all-linear")
     if spec["start_adapter"]:
         model = PeftModel.from_pretrained(model, spec["start_adapter"], is_trainable=True)
-    trainer = DPOTrainer(
+    trainer = kind(
         model=model,
         args=args,
         train_dataset=dataset,
@@ -66,8 +59,22 @@ def main(folder: Path) -> None:
     trainer.model.save_pretrained(str(folder / "adapter"))
 
 
+def _paired(row: dict[str, Any]) -> dict[str, Any]:
+    answers = {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    return {"prompt": row["messages"], **answers}
+
+
+def _unpaired(row: dict[str, Any]) -> dict[str, Any]:
+    answer = [{"role": "assistant", "content": row["completion"]}]
+    return {"prompt": row["messages"], "completion": answer, "label": row["label"]}
+
+
 def loss(folder: Path) -> float:
-    """Mean sigmoid loss of the trained adapter over the run's rows, one answer at a time."""
+    """Mean loss of the trained adapter over the run's rows, one answer at a time.
+
+    DPO's own; of KTO's rows the same with the reward of one answer, upside down for a bad one: without the moving
+    baseline, which no single answer has.
+    """
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -84,14 +91,18 @@ def loss(folder: Path) -> float:
         logps = torch.log_softmax(model(input_ids=ids).logits[0, :-1], dim=-1)
         return logps.gather(-1, ids[0, 1:, None])[len(prompt) - 1 :].sum()
 
+    def reward(row: dict[str, Any], answer: str) -> Any:
+        now = logp(row["messages"], answer)
+        with model.disable_adapter():
+            return spec["beta"] * (now - logp(row["messages"], answer))
+
     found = []
     with torch.inference_mode():
         for row in map(json.loads, (folder / "rows.jsonl").read_text().splitlines()):
-            answers = (row["chosen"], row["rejected"])
-            chosen, rejected = (logp(row["messages"], answer) for answer in answers)
-            with model.disable_adapter():
-                before_chosen, before_rejected = (logp(row["messages"], answer) for answer in answers)
-            margin = spec["beta"] * ((chosen - before_chosen) - (rejected - before_rejected))
+            if spec["method"] == "kto":
+                margin = reward(row, row["completion"]) * (1 if row["label"] else -1)
+            else:
+                margin = reward(row, row["chosen"]) - reward(row, row["rejected"])
             found.append(-float(torch.nn.functional.logsigmoid(margin)))
     return sum(found) / len(found)
 
