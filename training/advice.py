@@ -65,12 +65,17 @@ _STEPS: dict[str, tuple[Said, ...]] = {
         Said("Restore the policy's folder from a backup; manage.py verify says which files differ."),
         Said("Or go back to an earlier policy, and train from there."),
     ),
+    "bad_reward_model": (Said("Train a reward model with a lower learning rate, and start one like this with it."),),
     "wrong_reference": (_LOG, Said("Report it with the versions of the packages: no setting of yours causes this.")),
     "all_rows_skipped": (
         Said("See below why each row was skipped. Rows that are too long fit with a larger maximal length."),
     ),
     "too_few_rows": (
         Said("See below why rows were skipped, judge some more, or lower the fewest rows that a run may have."),
+    ),
+    "too_few_kept": (
+        Said("Look at the reward model's held-out accuracy: near one half, it drops good pairs. Train a better one."),
+        Said("If the policy really answers better than what was judged, judge its answers; or train DPO on all pairs."),
     ),
     "no_such_modules": (Said("Start one like it with target modules that the message names, or with all-linear."),),
     "one_sided": (Said("Rate some answers of the other kind: KTO learns from the difference."),),

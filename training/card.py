@@ -40,8 +40,10 @@ class CardFacts:
     method_label: str
     parent: str
     reference: str
-    # What gave its answers their rewards in training; empty where nothing did.
+    # What gave its answers their rewards in training, or chose its pairs; empty where nothing did.
     reward_model: str = ""
+    # How many pairs it did not train on, of how many, where the reward model chose among them.
+    dropped: tuple[int, int] | None = None
     lessons: Sequence[Lesson] = ()
     annotators: int = 0
     prompts: int = 0
@@ -167,7 +169,7 @@ def _training(facts: CardFacts) -> str:
         [
             f"Method: {facts.method_label}. It continues {facts.parent}"
             + (f"; the reference it was held close to: {facts.reference}." if facts.reference else ".")
-            + (f" Its answers were rewarded by {facts.reward_model}." if facts.reward_model else ""),
+            + _rewarded(facts),
             "",
             "| setting | value |",
             "| --- | --- |",
@@ -175,6 +177,18 @@ def _training(facts: CardFacts) -> str:
             "",
             f"Libraries: {versions or 'not recorded'}.",
         ]
+    )
+
+
+def _rewarded(facts: CardFacts) -> str:
+    if not facts.reward_model:
+        return ""
+    if facts.dropped is None:
+        return f" Its answers were rewarded by {facts.reward_model}."
+    dropped, compared = facts.dropped
+    return (
+        f" Before training {dropped} of its {compared} pairs were dropped, whose chosen answer was no better than one "
+        f"of the policy it continues, as judged by {facts.reward_model}."
     )
 
 

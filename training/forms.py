@@ -241,7 +241,7 @@ class RunForm(forms.Form):
             ("ld_alpha", "use_weighting", "f_divergence_type", "f_alpha_divergence_coef"),
         ),
         (_("Strength of preferences"), ("margin",)),
-        (_("Answers drawn in training"), ("num_generations", "max_new_tokens", "scale_rewards")),
+        (_("Own answers"), ("num_generations", "max_new_tokens", "scale_rewards")),
         (_("Balance of good and bad"), ("desirable_weight", "undesirable_weight")),
         (_("Adapter"), ("adaptation", "lora_r", "lora_alpha", "lora_dropout", "target_modules")),
         (

@@ -41,7 +41,7 @@ from training.services.runs import end_run, mark_training, start_run
 
 # The same in every language: names of things, formats and measures, units, and what the code calls something.
 SAME = re.compile(
-    r"Pairloop|DPO|KTO|SFT|RLOO|GRPO|TRL|LoRA|KL|Wilson|CSV|JSONL?|UTF|Markdown|n|s|h|min|[A-Z]|Esc|Shift|Deutsch|English"
+    r"Pairloop|f?DPO|KTO|SFT|RLOO|GRPO|TRL|LoRA|KL|Wilson|CSV|JSONL?|UTF|Markdown|n|s|h|min|[A-Z]|Esc|Shift|Deutsch|English"
     r"|dpo|kto|sigmoid|hinge|ipo|exo|nca|pair|robust|bco|sppo|hard|aot|unpaired|apo|zero|down|sft|norm|mixed|cdpo|linear|cosine|constant|with|warmup|auto|float|bfloat|ann|UTC|MB|KB"
 )
 # Somebody's words: what the cast and this file wrote, and the browser's own date and time formats.

@@ -14,11 +14,13 @@ from annotate.models import Judgment, Prompt, User
 from tests.cast import make_comparison, make_judgment, make_prompt
 from training.card import card
 from training.engine import rundir
-from training.models import Job, Loop, RewardModel, Run
+from training.engine.filtering import NO_BETTER
+from training.models import Job, Loop, Policy, RewardModel, Run
 from training.queries.cards import card_facts
 from training.queries.facts import gather, new_decisions
 from training.queries.invariants import broken
 from training.queries.registry import learned_by
+from training.queries.stock import offers
 from training.services.defaults import default_settings
 from training.services.leases import claim
 from training.services.loops import ensure_loop
@@ -197,3 +199,42 @@ def test_a_lead_chooses_the_reward_model_on_the_form(loop: Loop, tmp_path: Path,
     page = " ".join(client.get(f"/projects/{loop.project.pk}/runs/{run.number}/").content.decode().split())
     assert "held-out 70% (48% to 86%, n 20)" in page
     assert str(settings.POLICIES_DIR) not in page
+
+
+def test_fdpo_takes_pairs_and_a_reward_model_and_says_how_many_it_dropped(
+    loop: Loop, tmp_path: Path, alice: User, client: Client
+) -> None:
+    client.force_login(alice)
+    url = f"/projects/{loop.project.pk}/runs/start/"
+    fits = {offer.method.name: offer.fits for offer in offers(loop.project)}
+    assert (fits["dpo"], fits["fdpo"]) == (True, False)
+    assert "9 pairs, 0 reward models" in client.get(f"{url}?method=fdpo").content.decode()
+    with pytest.raises(CannotStartError, match="fDPO needs a reward model"):
+        start_run(loop=loop, method="fdpo", settings={}, started_by=None, reason="a test")
+    made = published(loop, tmp_path / "1")
+    assert {offer.method.name: offer.fits for offer in offers(loop.project)}["fdpo"]
+    form: Any = client.get(f"{url}?method=fdpo").context["form"]
+    assert {"reward_model", "max_new_tokens", "loss_type", "chosen_guard", "aggregation"} <= set(form.fields)
+    assert "num_generations" not in form.fields
+    loop.refresh_from_db()
+    run = start_run(loop=loop, method="fdpo", settings={"max_new_tokens": 20}, started_by=None, reason="a test")
+    assert (run.reward_model, len(run_rows(run).rows)) == (made, 9)
+    assert {"chosen", "rejected"} <= set(run_rows(run).rows[0])
+    ended = finished(run, tmp_path / "policy")
+    *kept, dropped = ended["result"]["used"]
+    metrics = {"compared": 9, "dropped": 1, "dropped_low": 0.0199, "dropped_high": 0.435}
+    metrics |= {"reward_chosen": 1.5, "reward_own": -0.25}
+    skipped = [{"id": dropped, "reason": str(NO_BETTER)}]
+    ended["result"] |= {"used": kept, "skipped": skipped, "metrics": metrics}
+    policy = publish_run(**ended)
+    assert learned_by([policy])[policy.pk].judgments == 8
+    page = " ".join(client.get(f"/projects/{loop.project.pk}/runs/{run.number}/").content.decode().split())
+    assert "95% interval of the share 2% to 44% (Wilson)" in page
+    assert "skipped: the policy&#x27;s own answer is at least as good" in page
+    assert "reward margin" in page
+    told = " ".join(card(card_facts(Policy.objects.get(pk=policy.pk), form="adapter")).split())
+    assert "Before training 1 of its 9 pairs were dropped" in told
+    assert "as judged by reward model 1" in told
+    loop.refresh_from_db()
+    assert loop.method == "dpo"  # rounds that start by themselves stay as they were
+    assert list(broken()) == []

@@ -204,7 +204,8 @@ def test_running_out_of_memory_is_answered_by_ever_smaller_plans() -> None:
 
 ENDS = """
 cancelled no_space poison internal bad_result no_device bad_model bad_adapter wrong_reference all_rows_skipped
-too_few_rows one_sided no_such_modules snapshot_changed bad_spec guards not_finite out_of_memory scoring_poison
+too_few_rows too_few_kept bad_reward_model one_sided no_such_modules snapshot_changed bad_spec guards not_finite
+out_of_memory scoring_poison
 """
 
 

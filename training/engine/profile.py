@@ -107,6 +107,8 @@ def memory_of(model: ModelFacts, method: str, settings: Mapping[str, Any], gpu: 
         base = base if own.has_reference else 0
     if own.data == "prompts":
         base += model.parameters * value  # the reward model beside it
+    elif own.needs_reward_model:
+        base = max(base, model.parameters * value)  # the reward model, before training
     trained = (model.parameters if full else model.linear_widths * settings["lora_r"]) * TRAINED
     return Memory(
         weights=base,

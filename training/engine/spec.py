@@ -176,9 +176,9 @@ class TrainSpec(Spec):
     max_grad_norm: float = 1.0  # gradient clipping
     desirable_weight: float | None = None  # KTO; None = computed so that both classes weigh alike
     undesirable_weight: float | None = None  # KTO; None = 1
-    reward_model: ModelRef | None = None  # RLOO, GRPO: what gives their answers a number
+    reward_model: ModelRef | None = None  # RLOO, GRPO, fDPO: what gives answers a number
     num_generations: int = 4  # RLOO, GRPO: answers a prompt; the more, the better the baseline
-    max_new_tokens: int = 256  # RLOO, GRPO: the longest answer; longer ones are cut there
+    max_new_tokens: int = 256  # RLOO, GRPO, fDPO: the longest own answer; longer ones are cut there
     scale_rewards: bool = True  # GRPO: divided by the group's spread
     margin: float = 1.0  # reward model: by how much a "much better" answer must lead; a third of it for "slightly"
     seed: int = 0  # of LoRA's initial weights and of the row order

@@ -17,6 +17,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,8 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # for debugging, and costs a fifth of the time
+    asked, about = len(usable), partial(_checkpoint_about, whole, usable)
+    usable = spec.own.keep(job, spec, chat, device, usable, about)
     set_seed(spec.seed)
     scores = spec.own.makes_reward_model
     model: Any = load_base(ref, _weights(spec, device), four_bit=spec.adaptation == "qlora", scores=scores)
@@ -86,12 +89,13 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     looks = (RewardLooks if scores else Looks)(job, spec, chat, usable)
     looks.measure_base(base)
     if spec.own.has_reference:
-        trainer = _held_close(job, spec, device, chat, model, usable, far=None if base is model else base)
+        far = None if base is model else base
+        trainer = _held_close(job, spec, device, chat, model, usable, far=far, asked=asked)
     else:
         if spec.start_adapter:  # what was learned so far becomes part of what is trained on
             model = _with_adapter_merged(model, spec.start_adapter)
         job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
-        trainer = make_trainer(job, spec, device, chat, model, usable)
+        trainer = make_trainer(job, spec, device, chat, model, usable, asked=asked)
     if spec.makes_whole_models and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         raise Failure(
             "sharded",
@@ -217,11 +221,19 @@ def _with_adapter_merged(base: Any, adapter: str) -> Any:
 
 
 def _held_close(
-    job: Job, spec: TrainSpec, device: "Device", chat: Chat, base: Any, usable: list[TrainingRow], *, far: Any
+    job: Job,
+    spec: TrainSpec,
+    device: "Device",
+    chat: Chat,
+    base: Any,
+    usable: list[TrainingRow],
+    *,
+    far: Any,
+    asked: int,
 ) -> Any:
     """The trainer of a method with a reference, after its reference was found to be the model that is meant.
 
-    `far` is the model of `spec.reference_model`, or None.
+    `far` is the model of `spec.reference_model`, or None; `asked` as for `make_trainer`.
     """
     from training.engine.models import add_adapter
     from training.engine.reference import Reference, give_logprobs, open_cache, probe_logprobs, split_prompts
@@ -232,7 +244,7 @@ def _held_close(
     other = _other_reference(spec, device, far, previous=previous)
     meant = base if other is None else other
     cache = None
-    if asked := spec.own.data != "prompts":  # else its answers do not exist yet
+    if known := spec.own.data != "prompts":  # else its answers do not exist yet
         cache = open_cache(spec, meant, device, adapter=spec.start_adapter if previous and other is None else "")
     expected = None if previous and other is None else probe_logprobs(meant, chat, probe, spec.max_length)
     model: Any = base
@@ -245,13 +257,13 @@ def _held_close(
         expected = probe_logprobs(model, chat, probe, spec.max_length)
 
     job.events.phase("prepare", Said("Preparing %(n)s rows", n=len(usable)))
-    trainer = make_trainer(job, spec, device, chat, model, usable, reference=other)
+    trainer = make_trainer(job, spec, device, chat, model, usable, reference=other, asked=asked)
     if "ref" in getattr(trainer.model, "peft_config", {}) and not previous:
         # TRL took the incoming adapter as the reference. Without this copy it switches adapters off instead: the base.
         trainer.model.delete_adapter("ref")
     reference = Reference("previous" if previous else "base", expected, split_prompts(probe))
     job.about["reference"] = reference.verify(trainer, device)
-    if asked:
+    if known:
         job.about["reference"] |= give_logprobs(trainer, job=job, spec=spec, chat=chat, device=device, cache=cache)
     return trainer
 
@@ -293,10 +305,12 @@ def make_trainer(
     usable: list[TrainingRow],
     *,
     reference: Any = None,
+    asked: int = 0,
 ) -> Any:
     """TRL's trainer for the method, on the rows that passed the gate.
 
-    `reference` is a model of its own, where `model` with another adapter or none is not what is meant.
+    `reference` is a model of its own, where `model` with another adapter or none is not what is meant. `asked` is how
+    many rows the steps are counted of, where that is more than are trained on.
     """
     from datasets import Dataset
     from peft import LoraConfig, PeftModel
@@ -323,15 +337,17 @@ def make_trainer(
     elif spec.adaptation != "full":
         _require_modules(model, modules)
     batch_size = spec.own.batch_size(spec, len(usable))
+    steps = _steps(spec, max(asked, len(usable)), batch_size)
     job.about |= {"processes": ranks.processes(), "device": device.name, "bf16": device.bf16, "batch_size": batch_size}
     config: dict[str, Any] = {
         "output_dir": str(job.path / WORK),
         "learning_rate": spec.learning_rate,
         "num_train_epochs": spec.epochs,
+        "max_steps": steps if asked > len(usable) else -1,
         "per_device_train_batch_size": batch_size,
         "gradient_accumulation_steps": spec.gradient_accumulation,
         "max_length": spec.max_length,
-        "warmup_steps": _warmup(job, spec, len(usable), batch_size),  # below 1 it is a share of the steps
+        "warmup_steps": _warmup(job, spec, steps),  # below 1 it is a share of the steps
         "lr_scheduler_type": spec.lr_scheduler,
         "weight_decay": spec.weight_decay,
         "max_grad_norm": spec.max_grad_norm,
@@ -374,12 +390,16 @@ def make_trainer(
     return trainer
 
 
-def _warmup(job: Job, spec: TrainSpec, rows: int, batch_size: int) -> float:
-    """The share of the steps that warm up. The first of those has a learning rate of 0: as the only step there is, it
-    would learn nothing, and a policy that is its parent would come of it without a word."""
+def _steps(spec: TrainSpec, rows: int, batch_size: int) -> int:
+    """Optimizer steps of a run on so many rows."""
     answers = rows * (spec.num_generations if spec.own.data == "prompts" else 1)
     batches = math.ceil(answers / (batch_size * ranks.processes()))
-    steps = math.ceil(spec.epochs * max(1, math.ceil(batches / spec.gradient_accumulation)))
+    return math.ceil(spec.epochs * max(1, math.ceil(batches / spec.gradient_accumulation)))
+
+
+def _warmup(job: Job, spec: TrainSpec, steps: int) -> float:
+    """The share of the steps that warm up. The first of those has a learning rate of 0: as the only step there is, it
+    would learn nothing, and a policy that is its parent would come of it without a word."""
     if steps > 1 or not spec.warmup_ratio or spec.lr_scheduler == "constant":
         return spec.warmup_ratio
     job.events.warning(Said("There is only one step, so there is no warm-up: the learning rate would be 0 in it."))

@@ -63,6 +63,7 @@ def card_facts(policy: Policy, *, form: str) -> CardFacts:
         parent="nothing" if policy.parent is None else _named(policy.parent),
         reference=_reference(run),
         reward_model=_reward_model(run),
+        dropped=_dropped(run),
         lessons=[
             Lesson(
                 policy=row.number,
@@ -108,6 +109,11 @@ def _reward_model(run: Run | None) -> str:
         f"it agrees in {told['heldout_accuracy']:.0%} (95% interval {told['heldout_low']:.0%} to "
         f"{told['heldout_high']:.0%})"
     )
+
+
+def _dropped(run: Run | None) -> tuple[int, int] | None:
+    metrics = {} if run is None else run.result.get("metrics", {})
+    return (metrics["dropped"], metrics["compared"]) if metrics.get("compared") else None
 
 
 def _label(run: Run) -> str:

@@ -38,7 +38,7 @@ def reward_models_of(project: Project) -> QuerySet[RewardModel]:
 
 def offered_to(method: str, project: Project) -> list[RewardModel]:
     """The reward models that a run of this method may train against, newest first."""
-    if METHODS[method].data != "prompts":
+    if not METHODS[method].needs_reward_model:
         return []
     return list(project.reward_models.select_related("run__snapshot__project", "run__parent"))
 

@@ -14,6 +14,7 @@ from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
 from training.advice import Advice, advice
+from training.engine.methods import METHODS
 from training.models import Outcome, Policy, RewardModel, Run, RunEvent
 from training.queries.curves import SERIES
 from training.rows import SKIP_REASONS
@@ -184,6 +185,8 @@ class Live:
     # Its policy was never scored.
     can_score: bool
     advice: Advice | None
+    # Does it learn from rewards, so that they say more than its loss?
+    raises_rewards: bool
     stopped_early: str
     eta_seconds: float | None
     # The newest step's, in training: of the rows of that step only.
@@ -221,6 +224,7 @@ def live(run: Run) -> Live:
         resume_from=_last_checkpoint(run),
         can_score=not active and why_not_scorable(run) is None,
         advice=None if active or run.code in ("", "ok") else advice(run.code, run.spec),
+        raises_rewards=run.method in METHODS and METHODS[run.method].data == "prompts",
         stopped_early=stopped_early(run),
         eta_seconds=eta,
         accuracy=run.latest.get(SERIES["accuracy"]),

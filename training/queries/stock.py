@@ -109,14 +109,20 @@ def _there_is(method: Method, found: Stock) -> Said:
         )
     if method.data == "prompts":
         return counted("%(n)s reward model", "%(n)s reward models", n=found.reward_models)
-    return counted("%(n)s pair", "%(n)s pairs", n=found.pairs)
+    pairs = counted("%(n)s pair", "%(n)s pairs", n=found.pairs)
+    if method.needs_reward_model:
+        models = counted("%(n)s reward model", "%(n)s reward models", n=found.reward_models)
+        return Said("%(pairs)s, %(models)s", pairs=pairs, models=models)
+    return pairs
 
 
 def _fits(method: Method, found: Stock) -> bool:
     if method.data == "unpaired":
         return bool(found.good and found.bad)
+    if method.needs_reward_model and not found.reward_models:
+        return False
     if method.data == "prompts":
-        return bool(found.reward_models)
+        return True
     return (found.to_imitate if method.data == "demonstrations" else found.pairs) > 0
 
 

@@ -81,8 +81,8 @@ def plan_run(
     """What a run from ``parent`` would train on, and with what settings. Nothing is written.
 
     ``like`` is an earlier run whose decisions it trains on, whatever the ``aggregation`` is now. ``reward_model`` is
-    what a method that wants one trains against: that of ``like``, or else the newest, where it is not given. Such a run
-    takes the prompts of what its reward model learned from.
+    what a method that wants one trains against: that of ``like``, or else the newest, where it is not given. A run on
+    prompts takes those of what its reward model learned from.
 
     To be called outside a transaction: on SQLite one would keep every annotator waiting, and what is edited before the
     run opens is frozen as it was read. Raises ``SpecError`` (keyed by field) or ``CannotStartError``.
@@ -95,7 +95,7 @@ def plan_run(
     aggregation = aggregation or loop.aggregation
     if like is not None:
         selection = _rows_of(like, spec)
-    elif reward_model is not None:
+    elif reward_model is not None and spec.own.data == "prompts":
         with _unchanged_rows():
             selection = prompts_of(reward_model, method=method)
     else:
@@ -255,7 +255,7 @@ def _unchanged_rows() -> Iterator[None]:
 
 def _reward_model_for(loop: Loop, method: str, chosen: RewardModel | None, like: Run | None) -> RewardModel | None:
     """What the run trains against; None where its method trains against none."""
-    if METHODS[method].data != "prompts":
+    if not METHODS[method].needs_reward_model:
         if chosen is not None:
             title = METHODS[method].title
             raise CannotStartError(Said("%(method)s trains against no reward model. Leave it out.", method=title))

@@ -5,7 +5,7 @@ the reference, checkpoints, the watch, publishing. The pages ask the same object
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -72,6 +72,11 @@ class Method(ABC):
         """Does it learn answers as such, rather than which are better? What one kind learned is new to the other."""
         return self.data == "demonstrations"
 
+    @property
+    def needs_reward_model(self) -> bool:
+        """Does it train against a reward model, or with the help of one?"""
+        return "reward_model" in self.knobs
+
     @abstractmethod
     def check(self, spec: "TrainSpec", checks: Checks) -> None:
         """Adds the problems of the method's own fields."""
@@ -86,6 +91,21 @@ class Method(ABC):
 
     def arrange(self, job: "Job", spec: "TrainSpec", rows: "list[TrainingRow]") -> "list[TrainingRow]":
         """The usable rows in the order of training. Raises `Failure` when together they cannot be trained on."""
+        return rows
+
+    def keep(
+        self,
+        job: "Job",
+        spec: "TrainSpec",
+        chat: "Chat",
+        device: "Device",
+        rows: "list[TrainingRow]",
+        about: Callable[[], dict[str, Any]],
+    ) -> "list[TrainingRow]":
+        """Those of the usable rows that are trained on, where models must be asked. The steps stay those of all rows.
+
+        `about` says what the choice belongs to. Raises `Failure` where too few are left.
+        """
         return rows
 
     def batch_size(self, spec: "TrainSpec", rows: int) -> int:

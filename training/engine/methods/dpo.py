@@ -36,7 +36,7 @@ DIVERGENCES: dict[str, Said] = {
 LLAMA_SFT_WEIGHT = 0.2
 
 
-class _Dpo(Method):
+class Dpo(Method):
     name = "dpo"
     title = "DPO"
     about = Said("from judged pairs")
@@ -196,4 +196,4 @@ def trl_losses(spec: "TrainSpec") -> dict[str, float]:
     return terms
 
 
-DPO = _Dpo()
+DPO = Dpo()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class _Reward(Method):
     name = "reward"
     title = Said("Reward model")
-    about = Said("gives answers a number, for RLOO and GRPO")
-    label = Said("Reward model: learn to give answers a number, for RLOO and GRPO")
+    about = Said("gives answers a number, for fDPO, RLOO and GRPO")
+    label = Said("Reward model: learn to give answers a number, for fDPO, RLOO and GRPO")
     data = "graded"
     losses = {}  # noqa: RUF012  # there is one
     knobs = frozenset({"margin"})

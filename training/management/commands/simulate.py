@@ -16,7 +16,7 @@ from training.simulation.measure import MeasureError
 from training.simulation.study import Plan, project_to_simulate, simulate
 
 # What makes a policy of judgments alone.
-_BY_THEMSELVES = sorted(name for name, own in METHODS.items() if not own.makes_reward_model and own.data != "prompts")
+_BY_THEMSELVES = sorted(name for name, own in METHODS.items() if not (own.makes_reward_model or own.needs_reward_model))
 
 
 class Command(BaseCommand):

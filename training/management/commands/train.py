@@ -33,7 +33,10 @@ class Command(BaseCommand):
             "--method nor --set changes them: so that both can be compared.",
         )
         parser.add_argument(
-            "--reward-model", type=int, metavar="NUMBER", help="RLOO and GRPO: against which. Unless given, the newest."
+            "--reward-model",
+            type=int,
+            metavar="NUMBER",
+            help="RLOO, GRPO and fDPO: which one. Unless given, the newest.",
         )
         parser.add_argument("--aggregation", choices=Aggregation.values, default="", help="Unless given, the loop's.")
         parser.add_argument(
