@@ -73,6 +73,8 @@ def test_losses_of_different_types_have_axes_of_their_own() -> None:
     assert len({loss_of(spec.to_json()) for spec in specs}) == len(specs)
     again = TrainSpec(method="dpo", model="n", learning_rate=1e-3)
     assert loss_of(specs[0].to_json()) == loss_of(again.to_json())
+    # The filter chooses rows; the loss is DPO's, and the two are compared in one figure.
+    assert loss_of({"method": "fdpo", "loss_type": ["ipo"]}) == loss_of({"method": "dpo", "loss_type": ["ipo"]})
 
 
 def test_other_runs_are_drawn_beside_it_and_told_as_a_table(client: Client, loop: Loop, alice: User) -> None:

@@ -153,7 +153,8 @@ def loss_of(spec: Mapping[str, Any]) -> str:
         f"{weight:g} × {name}" if weight != 1 else name
         for name, weight in zip(types, weights or [1] * len(types), strict=False)
     ]
-    named = " ".join(part for part in (method.upper(), " + ".join(parts)) if part)
+    whose = (METHODS[method].loss_name if method in METHODS else "") or method
+    named = " ".join(part for part in (whose.upper(), " + ".join(parts)) if part)
     more = [
         f"{key.replace('_', ' ')} {spec[key]}"
         for key in _SHAPES_THE_LOSS

@@ -55,6 +55,7 @@ class Method(ABC):
     data: ClassVar[Data]  # the rows it trains on
     sources: ClassVar[Mapping[str, Said]] = {}  # which decisions its rows are made of, where that can be chosen
     losses: ClassVar[Mapping[str, Said]]  # the losses it offers, the usual one first; one line each for the form
+    loss_name: ClassVar[str] = ""  # whose loss it is, where another method has the same one
     knobs: ClassVar[frozenset[str]]  # fields of TrainSpec that only some methods have, and this one has
     expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B
     starter: ClassVar[Mapping[str, Any]]  # likewise for the starter model, as measured

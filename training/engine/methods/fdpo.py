@@ -21,6 +21,7 @@ class _FilteredDpo(Dpo):
     title = "fDPO"
     about = Said("from judged pairs that beat the policy's own answers")
     label = Said("fDPO: learn from judged pairs that beat the policy's own answers")
+    loss_name = Dpo.name
     knobs = Dpo.knobs | {"reward_model", "max_new_tokens"}
     expert = Dpo.expert | {"max_new_tokens": 256}  # a constant
     starter = Dpo.starter | {"max_new_tokens": 48}
