@@ -35,7 +35,7 @@ def publish_as_scored(run: Run, folder: Path, **metrics: Any) -> Policy:
     assert lease is not None
     for name in ("samples.jsonl", "before_after.jsonl"):
         (folder / name).touch()
-    result = {"status": "finished", "metrics": metrics, "used": [], "skipped": []}
+    result = {"status": "finished", "metrics": {"samples_n": 64} | metrics, "used": [], "skipped": []}
     policy = Policy.objects.get(run=run)
     publish_scores(lease=lease, run=run, policy=policy, folder=folder, result=result)
     policy.refresh_from_db()

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from annotate.said import Clock, Said, counted
+from annotate.stats.intervals import wilson
 
 Action = Literal["wait", "sample", "train", "score", "stage"]
 
@@ -191,22 +192,23 @@ def _repetitive(share: int, limit: int) -> Said:
     return Said("%(share)s%% repetitive answers, at most %(limit)s%% allowed", share=share, limit=limit)
 
 
-def guards(metrics: Mapping[str, Any], previous: Mapping[str, Any]) -> list[Said]:
+def guards(metrics: Mapping[str, Any]) -> list[Said]:
     """Reasons, in sentences, why a scored policy is not sampled from; none means that it may be.
 
-    ``metrics`` are the engine's score metrics of the policy, ``previous`` those of the policy it was trained from
-    (empty for the base). A share that the previous policy had as well is not held against the new one: it cannot be the
-    run's doing, and refusing it would stop the loop for ever.
+    ``metrics`` are the policy's own, as ``training.services.scoring`` keeps them: the engine's, and the same shares of
+    the previous policy's answers to the same prompts. A share fails when the whole of its 95% Wilson interval lies
+    above the limit, so that one unlucky answer of six stops nobody's loop. What the previous policy did as often is not
+    held against the new one: it cannot be the run's doing, and refusing it would stop the loop for ever.
     """
     failures = []
     for key, limit, sentence in (
         ("empty_share", MAX_EMPTY_SHARE, _empty),
         ("repetition_share", MAX_REPETITION_SHARE, _repetitive),
     ):
-        share = _number(metrics.get(key))
-        before = _number(previous.get(key)) or 0.0
-        if share is not None and share > max(limit, before):
-            failures.append(sentence(round(100 * share), round(100 * max(limit, before))))
+        share, n = _number(metrics.get(key)), metrics.get("samples_n")
+        allowed = max(limit, _number(metrics.get(f"{key}_previous")) or 0.0)
+        if share is not None and n and (wilson(round(share * n), n).low or 0.0) > allowed:
+            failures.append(sentence(round(100 * share), round(100 * allowed)))
     if "kl_per_response" in metrics and metrics["kl_per_response"] is not None:
         kl = _number(metrics["kl_per_response"])
         if kl is None:

@@ -165,6 +165,7 @@ def test_whatever_the_facts_it_never_starts_a_second_run_or_a_second_sampling(fa
 
 
 GOOD = {
+    "samples_n": 64,
     "empty_share": 0.0,
     "repetition_share": 0.05,
     "kl_per_response": 4.2,
@@ -174,7 +175,7 @@ GOOD = {
 
 
 def test_a_sound_policy_passes_the_guards() -> None:
-    assert guards(GOOD, {}) == []
+    assert guards(GOOD) == []
 
 
 @pytest.mark.parametrize(
@@ -190,15 +191,26 @@ def test_a_sound_policy_passes_the_guards() -> None:
     ],
 )
 def test_each_guard_says_what_it_found(changed: dict[str, object], words: str) -> None:
-    failures = guards(GOOD | changed, {})
+    failures = guards(GOOD | changed)
     assert len(failures) == 1
     assert words in failures[0]
 
 
 def test_a_flaw_that_the_previous_policy_had_too_is_not_held_against_the_new_one() -> None:
-    assert guards(GOOD | {"repetition_share": 0.5}, {"repetition_share": 0.55}) == []
-    assert guards(GOOD | {"repetition_share": 0.6}, {"repetition_share": 0.55}) != []
+    had = {"repetition_share_previous": 0.55}
+    assert guards(GOOD | had | {"repetition_share": 0.6}) == []
+    assert guards(GOOD | had | {"repetition_share": 0.9}) != []
+    # Fewer than the limit allows were no licence either.
+    assert guards(GOOD | {"repetition_share_previous": 0.01, "repetition_share": 0.2}) == []
+
+
+def test_a_share_is_held_against_a_policy_only_where_chance_does_not_explain_it() -> None:
+    one_of_six = GOOD | {"samples_n": 6, "empty_share": 1 / 6}
+    assert guards(one_of_six) == []
+    assert guards(one_of_six | {"empty_share": 3 / 6}) == ["50% empty answers, at most 10% allowed"]
+    # The same share of more answers is evidence.
+    assert guards(one_of_six | {"samples_n": 600}) == ["17% empty answers, at most 10% allowed"]
 
 
 def test_metrics_that_could_not_be_measured_fail_nobody() -> None:
-    assert guards({"kl_per_response": None, "empty_share": None}, {}) == []
+    assert guards({"kl_per_response": None, "empty_share": None, "samples_n": 0}) == []

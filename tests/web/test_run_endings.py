@@ -257,6 +257,22 @@ def test_a_policy_whose_scoring_failed_is_scored_again_without_training(
         score_again(run=run, actor=alice)
 
 
+def test_a_new_policy_may_babble_as_the_previous_one_did_on_the_same_prompts(
+    loop: Loop, alice: User, tmp_path: Path
+) -> None:
+    """The base was never scored, and a run from it is not to blame for what it does already."""
+    run = start_run(loop=loop, method="dpo", settings={}, started_by=alice, reason="")
+    publish_as_trained(run, tmp_path)
+    texts = [""] * 2 + ["we are sorry we are sorry we are sorry we are sorry"] * 4 + ["It left us today."] * 2
+    rows = [{"id": n, "set": "previous", "text": text, "tokens": 4} for n, text in enumerate(texts)]
+    rundir.write_rows(tmp_path / "samples.jsonl", [*rows, {"id": 0, "set": "policy", "text": "", "tokens": 1}])
+    policy = publish_as_scored(run, tmp_path, samples_n=64, empty_share=0.25, repetition_share=0.5)
+    assert policy.guard_failures == []
+    assert policy.metrics["empty_share_previous"] == 0.25
+    assert policy.metrics["repetition_share_previous"] == 0.5
+    assert policy.metrics["mean_tokens_previous"] == 4
+
+
 def test_a_run_without_a_policy_is_not_scored_and_none_is_beside_another_run(
     loop: Loop, alice: User, tmp_path: Path
 ) -> None:

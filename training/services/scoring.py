@@ -12,6 +12,7 @@ from django.utils import timezone
 from annotate.models import Response
 from annotate.said import Said, packed
 from training.engine import rundir
+from training.engine.measures import repeats_itself
 from training.engine.spec import ScoreSpec
 from training.loop import guards
 from training.models import Job, Loop, Policy, Run
@@ -77,13 +78,16 @@ def write_score_dir(job: Job, folder: Path) -> None:
     rundir.write_run_dir(folder, spec, score_rows(job))
 
 
-def _lengths_before(run: Run, folder: Path) -> dict[str, float | None]:
-    """Mean tokens of the base's answers in the project, and of the previous policy's on the same prompts."""
+def _before(run: Run, folder: Path) -> dict[str, float | None]:
+    """What the policy is held against: the base's mean length here, and the previous policy on the same prompts."""
     base = Response.objects.filter(prompt__project=run.project, author__kind="policy", author__number=0)
-    previous = [row["tokens"] for row in rundir.iter_rows(folder / "samples.jsonl") if row["set"] == "previous"]
+    previous = [row for row in rundir.iter_rows(folder / "samples.jsonl") if row["set"] == "previous"]
+    n = len(previous)
     return {
         "mean_tokens_base": base.aggregate(mean=Avg("tokens"))["mean"],
-        "mean_tokens_previous": sum(previous) / len(previous) if previous else None,
+        "mean_tokens_previous": sum(row["tokens"] for row in previous) / n if n else None,
+        "empty_share_previous": sum(not row["text"] for row in previous) / n if n else None,
+        "repetition_share_previous": sum(repeats_itself(row["text"]) for row in previous) / n if n else None,
     }
 
 
@@ -95,8 +99,8 @@ def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, resu
     one that is scored again late, must not throw away what was learnt since.
     """
     finish(lease, state=Job.State.DONE)
-    metrics = storable(dict(result["metrics"])) | _lengths_before(run, folder)
-    failures = guards(metrics, run.parent.metrics)
+    metrics = storable(dict(result["metrics"])) | _before(run, folder)
+    failures = guards(metrics)
     Policy.objects.filter(pk=policy.pk).update(
         metrics=metrics, guard_failures=packed(failures), scored_at=timezone.now()
     )

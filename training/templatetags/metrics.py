@@ -5,9 +5,11 @@ from typing import Any
 
 from django import template
 from django.utils.formats import get_format
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from annotate.stats.intervals import wilson
 from training.models import Run
 
 register = template.Library()
@@ -37,6 +39,16 @@ def percent(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return MISSING
     return _("%(number)s%%") % {"number": f"{100 * value:.0f}"}
+
+
+@register.simple_tag
+def share(value: float | None, n: int | None) -> str:
+    """A share of n answers as whole percent with its 95% Wilson interval; a dash where there is none."""
+    if value is None or not n:
+        return percent(value)
+    found = wilson(round(value * n), n)
+    low, high = percent_number(found.low or 0.0), percent_number(found.high or 0.0)
+    return format_html('{} <span class="muted small">{}–{}</span>', percent(value), low, high)
 
 
 @register.filter
