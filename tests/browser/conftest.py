@@ -213,7 +213,7 @@ class Visit:
     def close(self) -> list[str]:
         """Closes all pages; returns the errors that nobody forgave, and what was forgiven but never came."""
         open_pages = [page for context in self._contexts for page in context.pages]
-        awaited = time.monotonic() + 5
+        awaited = time.monotonic() + PATIENCE_MS / 1000
         while open_pages and self._never_came() and time.monotonic() < awaited:
             open_pages[0].wait_for_timeout(50)  # The browser may still be about to say it.
         for context in self._contexts:

@@ -40,7 +40,7 @@ class RedisServer:
                 stderr=subprocess.STDOUT,
             )
         client = redis.Redis(unix_socket_path=str(self.socket))
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 client.ping()
             except redis.ConnectionError:

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.jobs.postgres import PostgresServer
 from tests.live_site import ROOT
 
@@ -13,6 +15,8 @@ PAGES += ["project_pages", "prompt_pages", "quality_pages", "quiz", "rankings", 
 PAGES += ["snapshot_aggregation", "snapshot_rankings", "trials", "unsettled", "checks_of_rankings"]
 
 
+# Hundreds of tests in one: a busy machine takes its time for them.
+@pytest.mark.timeout(3000)
 def test_pages_are_served_from_postgresql(postgres: PostgresServer) -> None:
     files = [f"tests/web/test_{name}.py" for name in PAGES]
     done = subprocess.run(
