@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from annotate.models import Aggregation
 from annotate.telling import told
 from training.engine.checks import SpecError
-from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.methods import METHODS, foreign_knobs
 from training.engine.methods.dpo import DIVERGENCES
 from training.engine.profile import MATTERS
 from training.engine.spec import ADAPTATIONS, PRECISIONS, SCHEDULERS
@@ -304,7 +304,7 @@ class RunForm(forms.Form):
             ]
             if like.code == "snapshot_changed":
                 self.initial["rows"] = "today"
-        for name in OWN_KNOBS - self.own.knobs:
+        for name in foreign_knobs(method):
             self.fields.pop(name, None)
         if self.own.data == "prompts":
             del self.fields["aggregation"]  # its reward model's decisions were made once

@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -206,6 +209,26 @@ def test_the_list_shows_settings_in_short_counts_and_why_a_policy_is_held_back(
     assert "of 3" in page
     assert "40% empty answers" in page
     assert "± 0.31" in page
+
+
+def test_settings_that_mean_nothing_in_a_method_are_not_shown(client: Client, lea: User, loop: Loop) -> None:
+    policy = make_policy(loop, 1, 0, [])
+    Run.objects.update(method="sft", spec={"beta": 0.1, "reference": "base", "learning_rate": 0.001, "loss_type": []})
+    policy = registry.policies_of(loop.project).get(number=policy.number)
+    assert registry.in_short(policy.run) == "learning_rate 0.001"
+    client.force_login(lea)
+    for page in (
+        reverse("training:policy", args=[loop.pk, 1]),
+        reverse("training:run", args=[loop.pk, 1]),
+        reverse("training:compare", args=[loop.pk]) + "?left=0&right=1",
+    ):
+        answer = client.get(page).content.decode()
+        assert "learning_rate" in answer
+        assert '<dt class="mono">beta</dt>' not in answer
+        assert '<th scope="row" class="mono">beta</th>' not in answer
+    lines = StringIO()
+    call_command("policies", str(loop.pk), "--json", stdout=lines)
+    assert [row["settings"] for row in map(json.loads, lines.getvalue().splitlines())] == [{"learning_rate": 0.001}, {}]
 
 
 def test_a_policy_shows_settings_versions_and_the_digest_of_every_file(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from annotate.said import Said
 from training.engine.checks import Checks, SpecError
-from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.methods import METHODS, foreign_knobs
 from training.engine.methods.base import Method
 
 # Raised when the meaning of a field changes, so that an engine refuses a spec of another time instead of guessing.
@@ -283,8 +283,9 @@ class TrainSpec(Spec):
 
     def _check_foreign(self, checks: Checks, own: Method) -> None:
         """A knob of another method would do nothing here, without a word."""
+        foreign = foreign_knobs(own.name)
         for item in fields(self):
-            if item.name in OWN_KNOBS - own.knobs and getattr(self, item.name) != item.default:
+            if item.name in foreign and getattr(self, item.name) != item.default:
                 checks.add(item.name, Said("has no effect on %(method)s; leave it out", method=own.title))
 
     @property

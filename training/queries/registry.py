@@ -9,7 +9,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from annotate.models import Comparison, Lineup, Project, Response
-from training.engine.methods import METHODS
+from training.engine.methods import METHODS, foreign_knobs
 from training.models import Outcome, Policy, RewardModel, Run, SnapshotItem
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def in_short(run: Run | None) -> str:
         return ""
     shown = []
     for name in IN_SHORT:
-        value = run.spec.get(name)
+        value = None if name in foreign_knobs(run.method) else run.spec.get(name)
         if value in (None, "", []) or (name == "loss_type" and value in (["sigmoid"], ["kto"])):
             continue
         plain = " + ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if _number(value) else value

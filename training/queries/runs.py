@@ -14,7 +14,7 @@ from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
 from training.advice import Advice, advice
-from training.engine.methods import METHODS
+from training.engine.methods import METHODS, foreign_knobs
 from training.models import Outcome, Policy, RewardModel, Run, RunEvent
 from training.queries.curves import SERIES
 from training.rows import SKIP_REASONS
@@ -305,7 +305,7 @@ def before_after(run: Run) -> list[BeforeAfter]:
 
 
 def settings_shown(run: Run) -> list[tuple[str, Any]]:
-    """The frozen spec as name and value, without what names folders of this machine."""
+    """The frozen spec as name and value, without what names folders of this machine, or means nothing in its method."""
     hidden = {"kind", "format", "method", "resume_from", "start_adapter", "model", "revision", "reference"}
     hidden |= {
         "reward_model",
@@ -315,6 +315,7 @@ def settings_shown(run: Run) -> list[tuple[str, Any]]:
         "tracker_project",
         "tracker_run",
     }  # the worker's
+    hidden |= foreign_knobs(run.method)
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
         for name, value in run.spec.items()

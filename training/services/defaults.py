@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from training.engine.methods import METHODS, OWN_KNOBS
+from training.engine.methods import METHODS, foreign_knobs
 from training.engine.profile import choose
 from training.engine.spec import ModelRef, TrainSpec
 from training.models import Loop, Policy, RewardModel, Run
@@ -75,7 +75,7 @@ def usual_settings(*, method: str, base_model: str) -> dict[str, Any]:
     """What an expert would choose for this base model: our measured values for the starter, the literature's else."""
     own = METHODS[method]
     looks, preset = (STARTER_LOOKS, own.starter) if is_starter(base_model) else (LOOKS, own.expert)
-    looks = {name: value for name, value in looks.items() if name not in OWN_KNOBS - own.knobs}
+    looks = {name: value for name, value in looks.items() if name not in foreign_knobs(method)}
     spec = TrainSpec(**(looks | dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
 

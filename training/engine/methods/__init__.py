@@ -12,3 +12,8 @@ from training.engine.methods.sft import SFT
 METHODS: dict[str, Method] = {method.name: method for method in (DPO, KTO, SFT, REWARD, FDPO, RLOO, GRPO)}
 # Fields of TrainSpec that belong to some methods only; elsewhere they must stay as they are by default.
 OWN_KNOBS: frozenset[str] = frozenset().union(*(method.knobs for method in METHODS.values()))
+
+
+def foreign_knobs(method: str) -> frozenset[str]:
+    """Fields of TrainSpec that mean nothing in this method; none where it is of another release."""
+    return OWN_KNOBS - METHODS[method].knobs if method in METHODS else frozenset()

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from annotate.said import unpacked
-from training.models import Loop
+from training.engine.methods import foreign_knobs
+from training.models import Loop, Run
 from training.queries import registry
 from training.shell import project_of
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
                 "parent": policy.parent.number if policy.parent else None,
                 "run": policy.run.number if policy.run else None,
                 "method": policy.run.method if policy.run else None,
-                "settings": dict(policy.run.spec) if policy.run else {},
+                "settings": _settings(policy.run),
                 "used": taught.used if taught else 0,
                 "frozen": taught.frozen if taught else 0,
                 "snapshot_sha256": policy.run.snapshot.sha256 if policy.run else None,
@@ -45,6 +46,11 @@ class Command(BaseCommand):
                 "created_at": policy.created_at.isoformat(),
             }
             self.stdout.write(_line(row) if json else _words(row, registry.in_short(policy.run)))
+
+
+def _settings(run: Run | None) -> dict[str, Any]:
+    foreign = foreign_knobs(run.method) if run else ()
+    return {name: value for name, value in run.spec.items() if name not in foreign} if run else {}
 
 
 def _line(row: dict[str, Any]) -> str:
