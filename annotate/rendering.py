@@ -2,13 +2,15 @@
 
 Two walls: markdown-it-py makes no HTML out of HTML, no images, and links only to http, https and mailto, and
 formulas become MathML (annotate.formulas); nh3 then lets through only the tags and attributes that the first wall is
-known to make. What would take the parser long is shown as plain text instead, because some of its steps are quadratic.
+known to make. What would take the parser or a browser long is shown as plain text instead, because some of their steps
+are quadratic; likewise what would not be seen at all.
 """
 
 import html
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import nh3
@@ -29,6 +31,13 @@ MAX_MARKDOWN = 50_000
 MAX_BRACKETS = 2_000
 # Cells of the largest table, counted as widest row times rows: short rows are filled up, at 20 microseconds a cell.
 MAX_CELLS = 20_000
+# Blocks inside each other. The parser leaves out, without a word, what lies below a hundred; far sooner a line on a
+# phone is one letter wide.
+MAX_DEPTH = 40
+# Blocks with a direction of their own, which takes a browser the square of their number to find: a second for so many.
+MAX_BLOCKS = 5_000
+# Characters of the links' addresses and titles. A definition counts as often as it is used: 46 kB can make 80 MB.
+MAX_LINKED = 200_000
 
 # Languages that are coloured. Many of Pygments' lexers take seconds for a few thousand unlucky characters (Java,
 # TypeScript and make among them); these were measured to stay below 0.4 seconds on 5,000.
@@ -147,6 +156,22 @@ def _plain(text: str) -> str:
     return f'<p class="plain" dir="auto">{html.escape(text)}</p>'
 
 
+def _is_too_much(tokens: Sequence[Token]) -> bool:
+    """Is the parsed text too deep, of too many parts, or much longer as HTML than it was written?"""
+    blocks = linked = 0
+    for token in tokens:
+        blocks += "dir" in token.attrs
+        linked += sum(len(str(value)) for child in token.children or () for value in child.attrs.values())
+        if token.level > MAX_DEPTH or blocks > MAX_BLOCKS or linked > MAX_LINKED:
+            return True
+    return False
+
+
+def _shows_nothing(rendered: str) -> bool:
+    """Definitions of links alone, or a formula of gaps: what was written would look like an empty answer."""
+    return "<hr" not in rendered and not re.sub(r"<[^>]*>", "", rendered).strip()
+
+
 def _is_heavy(text: str) -> bool:
     """Could this take the parser longer than a second? What makes it slow is counted; see the limits above."""
     if len(text) > MAX_MARKDOWN or text.count("[") > MAX_BRACKETS:
@@ -172,4 +197,11 @@ def render_markdown(text: str, *, breaks: bool = False) -> SafeString:
     if _is_heavy(text):
         return mark_safe(_plain(text))  # noqa: S308  (escaped)
     parser = _PARSERS[breaks, has_formulas(text)]
-    return mark_safe(_CLEANER.clean(parser.render(text)))  # noqa: S308  (just cleaned)
+    env: dict[str, Any] = {}
+    tokens = parser.parse(text, env)
+    if _is_too_much(tokens):
+        return mark_safe(_plain(text))  # noqa: S308  (escaped)
+    rendered = _CLEANER.clean(parser.renderer.render(tokens, parser.options, env))
+    if text.strip() and _shows_nothing(rendered):
+        return mark_safe(_plain(text))  # noqa: S308  (escaped)
+    return mark_safe(rendered)  # noqa: S308  (just cleaned)

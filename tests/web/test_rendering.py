@@ -169,11 +169,33 @@ def test_nothing_within_fifty_thousand_characters_takes_long(name: str) -> None:
     assert time.process_time() - began < 5
 
 
-@pytest.mark.parametrize("name", ["brackets", "images", "wide table", "just too long"])
+@pytest.mark.parametrize("name", ["brackets", "images", "wide table", "just too long", "quotes", "numbered list"])
 def test_what_would_take_long_is_shown_as_escaped_text_with_its_line_breaks(name: str) -> None:
     text = PATHOLOGICAL[name] + "<b>\nend"
     rendered = render_markdown(text)
     assert rendered == f'<p class="plain" dir="auto">{html.escape(text)}</p>'
+
+
+def test_text_that_lies_deeper_than_the_parser_looks_is_shown_and_not_left_out() -> None:
+    assert "the answer" in render_markdown("Hello.\n\n" + ">" * 5_000 + " the answer")
+    assert "<blockquote" in render_markdown(">" * 20 + " still formatted")
+
+
+@pytest.mark.parametrize(
+    "text", ["[a]: https://a.example\n[b]: https://b.example 'title'", "$$\\begin{matrix}&\\\\&\\end{matrix}$$"]
+)
+def test_what_would_not_be_seen_is_shown_as_it_was_written(text: str) -> None:
+    assert render_markdown(text) == f'<p class="plain" dir="auto">{html.escape(text)}</p>'
+    assert render_markdown("---") == "<hr>\n"
+    assert render_markdown(" \n") == ""
+
+
+@pytest.mark.parametrize(
+    "definition", ["https://a.example/" + "a" * 20_000, "https://a.example '" + "t" * 20_000 + "'"]
+)
+def test_a_definition_that_is_used_a_thousand_times_makes_no_page_of_megabytes(definition: str) -> None:
+    text = f"[a]: {definition}\n\n" + "[a]" * 1_000
+    assert len(render_markdown(text)) < 2 * len(text)
 
 
 def test_an_ordinary_long_answer_is_still_formatted() -> None:
