@@ -285,7 +285,10 @@ class RunForm(forms.Form):
         offers: Sequence[Offer] = (),
         like: Run | None = None,
         reward_models: Sequence[RewardModel] = (),
+        against: int | None = None,
+        or_newest: bool = False,
     ) -> None:
+        """``against`` is the reward model that is chosen at first; ``or_newest``: it may be left to the start."""
         shown = dict(settings) | {"method": method, "aggregation": aggregation, "rows": "same"}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
         super().__init__(data, initial=shown)
@@ -309,7 +312,7 @@ class RunForm(forms.Form):
         if self.own.data == "prompts":
             del self.fields["aggregation"]  # its reward model's decisions were made once
         self.reward_models = {str(made.number): made for made in reward_models}
-        self._offer_reward_models()
+        self._offer_reward_models(against, or_newest=or_newest)
         if (divergence := self.fields.get("f_divergence_type")) is not None:
             assert isinstance(divergence, forms.ChoiceField)  # noqa: S101  (as declared above)
             divergence.choices = [(name, told(about)) for name, about in DIVERGENCES.items()]
@@ -332,15 +335,18 @@ class RunForm(forms.Form):
             assert isinstance(loss_type, forms.MultipleChoiceField)  # noqa: S101  (as declared above)
             loss_type.choices = losses
 
-    def _offer_reward_models(self) -> None:
+    def _offer_reward_models(self, first: int | None, *, or_newest: bool) -> None:
         field = self.fields.get("reward_model")
         if not self.reward_models:
             self.fields.pop("reward_model", None)  # the service says what to do
         elif field is not None:
             assert isinstance(field, forms.ChoiceField)  # noqa: S101  (as declared above)
-            field.choices = [(number, _with_accuracy(made)) for number, made in self.reward_models.items()]
-            against = None if self.like is None else self.like.reward_model
-            self.initial["reward_model"] = str(against.number) if against else next(iter(self.reward_models))
+            named = [(number, _with_accuracy(made)) for number, made in self.reward_models.items()]
+            field.choices = [("", _("the newest, when the stage begins")), *named] if or_newest else named
+            field.required = not or_newest
+            if first is None and self.like is not None and self.like.reward_model is not None:
+                first = self.like.reward_model.number
+            self.initial["reward_model"] = str(first) if str(first) in self.reward_models else field.choices[0][0]
 
     @property
     def against(self) -> RewardModel | None:

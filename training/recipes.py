@@ -14,11 +14,15 @@ MOST_STAGES = 12
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: what ``services.runs.plan_run`` wants to know of it. An empty ``aggregation`` is the loop's."""
+    """One stage: what ``services.runs.plan_run`` wants to know of it. An empty ``aggregation`` is the loop's.
+
+    ``reward_model`` is the number of the project's that it trains against; None: the newest when the stage begins.
+    """
 
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     aggregation: str = ""
+    reward_model: int | None = None
 
     @property
     def own(self) -> Method:
@@ -26,12 +30,17 @@ class Stage:
         return METHODS[self.method]
 
     def to_json(self) -> dict[str, Any]:
-        return {"method": self.method, "settings": dict(self.settings), "aggregation": self.aggregation}
+        return {
+            "method": self.method,
+            "settings": dict(self.settings),
+            "aggregation": self.aggregation,
+            "reward_model": self.reward_model,
+        }
 
 
 def stages_from(kept: Iterable[Mapping[str, Any]]) -> list[Stage]:
     """As ``to_json`` wrote them."""
-    return [Stage(row["method"], row["settings"], row.get("aggregation", "")) for row in kept]
+    return [Stage(row["method"], row["settings"], row.get("aggregation", ""), row.get("reward_model")) for row in kept]
 
 
 def moved(stages: list[Stage], place: int, *, by: int) -> list[Stage]:

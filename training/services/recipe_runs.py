@@ -28,6 +28,7 @@ from training.services.runs import (
     open_run,
     plan_run,
     refuse_if_busy,
+    reward_model_named,
     spec_problems,
 )
 from training.states import RUN_ACTIVE
@@ -92,14 +93,17 @@ def continue_recipe(
     aggregation: str,
     actor: User,
     like: Run | None = None,
+    reward_model: int | None = None,
 ) -> Run:
     """Begins the stage at which it stopped again, with these settings, on the judgments of now, or those of ``like``.
+
+    ``reward_model`` is the number of what it trains against, as in a ``Stage``.
 
     Raises ``SpecError`` (keyed by field), ``AlreadyRunningError`` or ``CannotStartError``.
     """
     refuse_if_busy(recipe_run.project_id)
     at = recipe_run.at
-    stage = Stage(stages_from(recipe_run.stages)[at - 1].method, settings, aggregation)
+    stage = Stage(stages_from(recipe_run.stages)[at - 1].method, settings, aggregation, reward_model)
     plan = _plan(loop, stage, start_of(recipe_run, at), like=like)
     with one_at_a_time(recipe_run.project_id):
         if not _move(recipe_run, left=RecipeRun.State.STOPPED, to=RecipeRun.State.RUNNING, at=at):
@@ -163,6 +167,7 @@ def _plan(loop: Loop, stage: Stage, parent: Policy, *, like: Run | None = None) 
         settings=stage.settings,
         aggregation=stage.aggregation,
         like=like,
+        reward_model=reward_model_named(loop=loop, method=stage.method, number=stage.reward_model),
     )
 
 

@@ -17,7 +17,7 @@ from training.engine.spec import TrainSpec
 from training.models import Loop, Policy, Recipe
 from training.recipes import MOST_STAGES, Stage, path_of, refused, stages_from
 from training.services.defaults import train_spec
-from training.services.runs import CannotStartError, spec_problems
+from training.services.runs import CannotStartError, reward_model_named, spec_problems
 
 
 class RecipeError(Exception):
@@ -79,9 +79,16 @@ def restore_recipe(*, recipe: Recipe, actor: User | None) -> None:
 
 
 def check_stage(*, loop: Loop, stage: Stage) -> TrainSpec:
-    """What a stage's settings come to on the base. Raises ``SpecError``, keyed by field, as a start would."""
-    base = Policy.objects.get(project=loop.project, number=0)
-    return train_spec(loop=loop, parent=base, method=stage.method, settings=stage.settings)
+    """What a stage's settings come to on the base.
+
+    Raises ``SpecError``, keyed by field, as a start would, or ``CannotStartError`` where there is no such reward model.
+    """
+    return _spec_of(loop, stage, Policy.objects.get(project=loop.project, number=0))
+
+
+def _spec_of(loop: Loop, stage: Stage, parent: Policy) -> TrainSpec:
+    against = reward_model_named(loop=loop, method=stage.method, number=stage.reward_model)
+    return train_spec(loop=loop, parent=parent, method=stage.method, settings=stage.settings, reward_model=against)
 
 
 def check_stages(*, loop: Loop, stages: Sequence[Stage], start: Policy) -> None:
@@ -92,9 +99,11 @@ def check_stages(*, loop: Loop, stages: Sequence[Stage], start: Policy) -> None:
     parent = start
     for place, stage in enumerate(stages, 1):
         try:
-            spec = train_spec(loop=loop, parent=parent, method=stage.method, settings=stage.settings)
+            spec = _spec_of(loop, stage, parent)
         except SpecError as error:
             raise CannotStartError(refused(stages, place, spec_problems(error))) from error
+        except CannotStartError as error:
+            raise CannotStartError(refused(stages, place, error.args[0])) from error
         parent = _foreseen(parent, spec)
 
 

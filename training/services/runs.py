@@ -253,6 +253,24 @@ def _unchanged_rows() -> Iterator[None]:
         raise CannotStartError(error.args[0]) from error
 
 
+def reward_model_named(*, loop: Loop, method: str, number: int | None) -> RewardModel | None:
+    """The project's reward model of that number, for a run of ``method``; None where none is named.
+
+    Raises ``CannotStartError`` where the project has none of that number, or the method trains against none.
+    """
+    if number is None:
+        return None
+    found = loop.project.reward_models.select_related("run__snapshot__project", "run__parent")
+    if (named := found.filter(number=number).first()) is None:
+        raise CannotStartError(
+            Said(
+                "The project has no reward model %(number)s. Name one that it has, or none for the newest.",
+                number=number,
+            )
+        )
+    return _reward_model_for(loop, method, named, None)
+
+
 def _reward_model_for(loop: Loop, method: str, chosen: RewardModel | None, like: Run | None) -> RewardModel | None:
     """What the run trains against; None where its method trains against none."""
     if not METHODS[method].needs_reward_model:

@@ -16,6 +16,7 @@ from training.engine.checks import SpecError
 from training.forms import RunForm
 from training.models import Loop, RecipeRun
 from training.queries.recipes import progress_of, run_at
+from training.queries.registry import offered_to
 from training.queries.stock import offers
 from training.recipes import stages_from
 from training.services.defaults import default_settings
@@ -93,6 +94,8 @@ def _as_planned(found: RecipeRun, loop: Loop) -> RunForm:
         settings=usual | dict(stage.settings),
         aggregation=stage.aggregation or loop.aggregation,
         offers=offers(loop.project),
+        reward_models=offered_to(stage.method, loop.project),
+        against=stage.reward_model,
     )
 
 
@@ -104,6 +107,7 @@ def _try_again(request: SignedInRequest, found: RecipeRun, loop: Loop, form: Run
             settings=form.settings(),
             aggregation=form.cleaned_data.get("aggregation", ""),
             like=form.same_rows_as,
+            reward_model=None if form.against is None else form.against.number,
             actor=request.user,
         )
     except SpecError as error:

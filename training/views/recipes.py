@@ -17,6 +17,7 @@ from training.engine.methods import METHODS
 from training.forms import RunForm
 from training.models import Loop, Recipe
 from training.queries import recipes as queries
+from training.queries.registry import offered_to
 from training.queries.stock import offers
 from training.recipe_forms import RecipeNameForm, StartRecipeForm
 from training.recipes import Stage, moved, stages_from
@@ -137,7 +138,7 @@ def stage(request: SignedInRequest, project_id: int, recipe_id: int, place: int 
         raise Http404("there is no such stage")
     now = Stage(loop.method) if place is None else stages[place - 1]
     if request.method == "POST":
-        form = bound_form(request, loop)
+        form = bound_form(request, loop, or_newest=True)
         if form.is_valid() and _save_stage(request, found, loop, form, place):
             return redirect("training:recipe", project_id, found.pk)
     else:
@@ -154,11 +155,15 @@ def _stage_form(loop: Loop, now: Stage, method: str) -> RunForm:
         settings=default_settings(method=chosen, base_model=loop.base_model) | dict(kept),
         aggregation=now.aggregation or loop.aggregation,
         offers=offers(loop.project),
+        reward_models=offered_to(chosen, loop.project),
+        against=now.reward_model if chosen == now.method else None,
+        or_newest=True,
     )
 
 
 def _save_stage(request: SignedInRequest, found: Recipe, loop: Loop, form: RunForm, place: int | None) -> bool:
-    new = Stage(form.chosen, form.settings(), form.cleaned_data.get("aggregation", ""))
+    against = None if form.against is None else form.against.number
+    new = Stage(form.chosen, form.settings(), form.cleaned_data.get("aggregation", ""), against)
     stages = stages_from(found.stages)
     changed = [*stages, new] if place is None else [*stages[: place - 1], new, *stages[place:]]
     try:
@@ -166,7 +171,7 @@ def _save_stage(request: SignedInRequest, found: Recipe, loop: Loop, form: RunFo
         service.change_recipe(recipe=found, version=_version(request), stages=changed, actor=request.user)
     except SpecError as error:
         form.refuse(error)
-    except RecipeError as error:
+    except (RecipeError, CannotStartError) as error:
         form.add_error(None, told_error(error))
     else:
         return True

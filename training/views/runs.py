@@ -134,8 +134,15 @@ def _named_run(membership: Membership, number: str) -> Run | None:
     return rows.filter(number=int(number)).first()
 
 
-def bound_form(request: SignedInRequest, loop: Loop, *, method: str | None = None, like: Run | None = None) -> RunForm:
-    """The form as it was sent; ``method`` where that is not to be chosen."""
+def bound_form(
+    request: SignedInRequest,
+    loop: Loop,
+    *,
+    method: str | None = None,
+    like: Run | None = None,
+    or_newest: bool = False,
+) -> RunForm:
+    """The form as it was sent; ``method`` where that is not to be chosen; ``or_newest`` as in the form."""
     method = method or request.POST.get("method", "")
     chosen = method if method in METHODS else loop.method
     defaults = default_settings(method=chosen, base_model=loop.base_model)
@@ -146,6 +153,7 @@ def bound_form(request: SignedInRequest, loop: Loop, *, method: str | None = Non
         offers=offers(loop.project),
         like=like,
         reward_models=offered_to(chosen, loop.project),
+        or_newest=or_newest,
     )
 
 

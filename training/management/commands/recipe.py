@@ -20,6 +20,7 @@ from training.services.runs import CannotStartError, spec_problems
 from training.shell import actor_of, knob, project_of
 
 OF_RECIPES = ("make", "start", "archive")
+AGAINST = "reward_model="
 OF_RUNS = ("show", "cancel", "again", "accept")
 
 
@@ -44,12 +45,16 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="'METHOD NAME=VALUE ...'",
-            help="make: a stage, such as 'dpo beta=0.05 loss_type=sigmoid,sft'; often, in order.",
+            help="make: a stage, such as 'dpo beta=0.05 loss_type=sigmoid,sft' or 'rloo reward_model=2' (unless "
+            "given, the newest when the stage begins); often, in order.",
         )
         parser.add_argument(
             "--from", type=int, dest="start", help="start: the policy's number; unless given, the sampler."
         )
         parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="again: a setting; often.")
+        parser.add_argument(
+            "--reward-model", type=int, metavar="NUMBER", help="again: another one than before to train against."
+        )
         parser.add_argument("--as", dest="username", help="Who does it, for the audit log; else the project's creator.")
         parser.add_argument("--wait", action="store_true", help="Wait until it has ended; fail when it stopped.")
 
@@ -68,7 +73,7 @@ class Command(BaseCommand):
                 self._show(_start(project, which, options["start"], actor), wait=options["wait"])
             else:
                 recipe_run = _recipe_run(project, which)
-                _steer(recipe_run, action, options["set"], actor)
+                _steer(recipe_run, action, options["set"], options["reward_model"], actor)
                 recipe_run.refresh_from_db()
                 self._show(recipe_run, wait=options["wait"])
         except (RecipeError, CannotStartError) as error:
@@ -129,7 +134,11 @@ def _stage(text: str) -> Stage:
     method, *knobs = shlex.split(text)
     if method not in METHODS:
         raise CommandError(f"--stage {text}: begin with a method among {', '.join(sorted(METHODS))}.")
-    return Stage(method, dict(map(knob, knobs)))
+    against = [raw.removeprefix(AGAINST) for raw in knobs if raw.startswith(AGAINST)]
+    if len(against) > 1 or not all(number.isdecimal() and len(number) < 10 for number in against):
+        raise CommandError(f"--stage {text}: give {AGAINST}NUMBER once.")
+    number = int(against[0]) if against else None
+    return Stage(method, dict(knob(raw) for raw in knobs if not raw.startswith(AGAINST)), reward_model=number)
 
 
 def _recipe(project: Project, name: str) -> Recipe:
@@ -155,7 +164,7 @@ def _start(project: Project, name: str, start: int | None, actor: User) -> Recip
     return start_recipe(recipe=recipe, loop=loop, start=policy, actor=actor)
 
 
-def _steer(recipe_run: RecipeRun, action: str, changes: list[str], actor: User) -> None:
+def _steer(recipe_run: RecipeRun, action: str, changes: list[str], reward_model: int | None, actor: User) -> None:
     if action == "cancel":
         cancel_recipe(recipe_run=recipe_run, actor=actor)
     elif action == "accept":
@@ -163,10 +172,14 @@ def _steer(recipe_run: RecipeRun, action: str, changes: list[str], actor: User) 
     elif action == "again":
         run, stage = run_at(recipe_run, recipe_run.at), stages_from(recipe_run.stages)[recipe_run.at - 1]
         before = stage.settings if run is None else settings_of(run)
+        if reward_model is None:
+            tried = None if run is None else run.reward_model
+            reward_model = stage.reward_model if tried is None else tried.number
         continue_recipe(
             recipe_run=recipe_run,
             loop=_loop(recipe_run.project),
             settings={**before, **dict(map(knob, changes))},
             aggregation=stage.aggregation,
+            reward_model=reward_model,
             actor=actor,
         )

@@ -14,7 +14,7 @@ from training.engine.profile import said_fit
 from training.models import Loop, Run
 from training.queries.machines import profile_shown
 from training.services.defaults import settings_of, usual_settings
-from training.services.runs import CannotStartError, start_run
+from training.services.runs import CannotStartError, reward_model_named, start_run
 from training.shell import knob
 from training.states import RUN_ACTIVE
 
@@ -62,9 +62,6 @@ class Command(BaseCommand):
         if like is not None and model is None:
             raise CommandError(f"Project {project} has no run {like}.")
         number = options["reward_model"]
-        against = None if number is None else loop.project.reward_models.filter(number=number).first()
-        if number is not None and against is None:
-            raise CommandError(f"Project {project} has no reward model {number}.")
         if model is not None and method in (None, model.method):
             method, chosen = model.method, settings_of(model) | chosen
         method = method or loop.method
@@ -76,7 +73,7 @@ class Command(BaseCommand):
                 settings=chosen,
                 aggregation=aggregation,
                 like=model,
-                reward_model=against,
+                reward_model=reward_model_named(loop=loop, method=method, number=number),
                 started_by=None,
                 reason=Said("from the command line"),
             )
