@@ -86,8 +86,8 @@ class Ranking(Decision):
     """One annotator's order of the responses of one lineup: 1 is best, equal ranks are ties."""
 
     lineup = models.ForeignKey(Lineup, on_delete=models.PROTECT, related_name="rankings")
-    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="rankings")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="rankings")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="rankings", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="rankings", db_index=False)
     slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="rankings")
     value = models.CharField(max_length=10, choices=Ranked)
     # The ids of the responses in the order in which they were shown, and the rank of each: [] for a skip.
@@ -108,6 +108,7 @@ class Ranking(Decision):
             models.CheckConstraint(condition=~Q(value="skip") | Q(pairs=0), name="ranking_skip_orders_nothing"),
         ]
         indexes: ClassVar = [
+            models.Index(fields=["retraction"], condition=Q(retraction__isnull=False), name="ranking_retracted"),
             models.Index(fields=["project", "id"], name="ranking_by_project"),
             models.Index(fields=["annotator", "project", "-created_at"], name="ranking_by_day"),
         ]

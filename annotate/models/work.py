@@ -38,15 +38,20 @@ class Slot(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="slots")
     kind = models.CharField(max_length=10, choices=Kind)
     comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
-    response = models.ForeignKey(Response, on_delete=models.CASCADE, null=True, blank=True, related_name="slots")
-    # Its indexes are partial ones, below: a project that ranks nothing pays nothing for them.
+    # Its indexes and a lineup's are partial ones, below: a project that asks for neither pays nothing for them.
+    response = models.ForeignKey(
+        Response, on_delete=models.CASCADE, null=True, blank=True, related_name="slots", db_index=False
+    )
     lineup = models.ForeignKey(
         "annotate.Lineup", on_delete=models.CASCADE, null=True, blank=True, related_name="slots", db_index=False
     )
     state = models.CharField(max_length=10, choices=State, default=State.OPEN)
     # Higher is asked sooner; equal priorities in order of id.
     priority = models.SmallIntegerField(default=0)
-    annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots")
+    # Looked for with what they hold or with one subject: `slot_held` and the unique constraints are its indexes.
+    annotator = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="slots", db_index=False
+    )
     # Set when one person alone may be asked: a recheck of their own judgment, or a lead's assignment.
     only_for = models.ForeignKey(
         User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
@@ -123,6 +128,7 @@ class Slot(models.Model):
                 name="slot_queue",
             ),
             models.Index(fields=["annotator", "project"], condition=Q(state="leased"), name="slot_held"),
+            models.Index(fields=["response"], condition=Q(response__isnull=False), name="slot_of_response"),
             models.Index(fields=["lineup"], condition=Q(lineup__isnull=False), name="slot_of_lineup"),
             models.Index(
                 F("only_for"),
@@ -175,11 +181,17 @@ class Thumb(models.TextChoices):
 
 
 class Decision(models.Model):
-    """What judgments and ratings share: who decided, under which guideline, how long it took, and the client's id."""
+    """What judgments and ratings share: who decided, under which guideline, how long it took, and the client's id.
+
+    Every row pays for every index of its table, so that a foreign key has one of its own only where something looks for
+    rows by it and no other index begins with it. Decisions are never deleted, and what they are about never is.
+    """
 
     # Made by the client once per decision: the same submit twice is one decision.
     client_id = models.UUIDField(unique=True)
-    guideline = models.ForeignKey(Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    guideline = models.ForeignKey(
+        Guideline, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
     skip_reason = models.CharField(max_length=12, choices=SkipReason, blank=True)
     rationale = models.TextField(blank=True, max_length=5_000)
     tags = models.JSONField(default=list, blank=True)
@@ -191,7 +203,12 @@ class Decision(models.Model):
     superseded_at = models.DateTimeField(null=True, blank=True)
     retracted_at = models.DateTimeField(null=True, blank=True)
     retraction = models.ForeignKey(
-        "annotate.Retraction", on_delete=models.PROTECT, null=True, blank=True, related_name="%(class)s_rows"
+        "annotate.Retraction",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="%(class)s_rows",
+        db_index=False,
     )
 
     class Meta:
@@ -206,8 +223,8 @@ class Judgment(Decision):
     """One annotator's decision on one comparison."""
 
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="judgments")
-    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="judgments")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="judgments", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="judgments", db_index=False)
     slot = models.ForeignKey(Slot, on_delete=models.PROTECT, related_name="judgments")
     choice = models.CharField(max_length=10, choices=Choice)
     # 1 slightly, 2 clearly, 3 much better; null when not asked or not said.
@@ -215,9 +232,11 @@ class Judgment(Decision):
     # The side order that was shown: true when `comparison.first` stood on the right, as B.
     swapped = models.BooleanField()
     # The response that A or B stood for, so that no reader has to work it out from the sides.
-    preferred = models.ForeignKey(Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    preferred = models.ForeignKey(
+        Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
     # The annotator's own version of the preferred response: a demonstration, and a pair edited > preferred. The index
-    # is a partial one, below: nearly all judgments have none, and recording one shall not pay for the others.
+    # is a partial one, below: nearly all judgments have none.
     edited = models.ForeignKey(
         Response, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
     )
@@ -247,6 +266,7 @@ class Judgment(Decision):
         ]
         indexes: ClassVar = [
             models.Index(fields=["edited"], condition=Q(edited__isnull=False), name="judgment_by_edit"),
+            models.Index(fields=["retraction"], condition=Q(retraction__isnull=False), name="judgment_retracted"),
             models.Index(fields=["project", "id"], name="judgment_by_project"),
             models.Index(fields=["annotator", "project", "-created_at"], name="judgment_by_day"),
         ]
@@ -259,8 +279,8 @@ class Rating(Decision):
     """Thumbs up or down on one response, with reason tags."""
 
     response = models.ForeignKey(Response, on_delete=models.PROTECT, related_name="ratings")
-    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="ratings")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ratings")
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="ratings", db_index=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="ratings", db_index=False)
     slot = models.ForeignKey(Slot, on_delete=models.PROTECT, null=True, blank=True, related_name="ratings")
     value = models.CharField(max_length=10, choices=Thumb)
 
@@ -275,6 +295,7 @@ class Rating(Decision):
             models.CheckConstraint(condition=Q(value="skip") ^ Q(skip_reason=""), name="rating_skip_has_a_reason"),
         ]
         indexes: ClassVar = [
+            models.Index(fields=["retraction"], condition=Q(retraction__isnull=False), name="rating_retracted"),
             models.Index(fields=["project", "id"], name="rating_by_project"),
             models.Index(fields=["annotator", "project", "-created_at"], name="rating_by_day"),
         ]

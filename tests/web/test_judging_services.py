@@ -5,9 +5,10 @@ import uuid
 from datetime import datetime, timedelta
 
 import pytest
+from django.db.models import ForeignKey, Model
 from django.utils import timezone
 
-from annotate.models import Author, Comparison, Guideline, Judgment, Project, Rating, Role, Slot, User
+from annotate.models import Author, Comparison, Guideline, Judgment, Project, Ranking, Rating, Role, Slot, User
 from annotate.queries.judging import made_today, pair_to_judge
 from annotate.queries.projects import midnight
 from annotate.services.claims import claim_slot, release_slots
@@ -324,3 +325,11 @@ def test_today_counts_ones_own_decisions_since_midnight(project: Project, bob: U
     assert made_today(annotator=bob, project=project, kind="thumb") == 0
     Judgment.objects.update(created_at=midnight() - timedelta(seconds=1))
     assert made_today(annotator=bob, project=project, kind="pair") == 0
+
+
+@pytest.mark.parametrize("model", [Slot, Judgment, Rating, Ranking])
+def test_no_foreign_key_that_every_judgment_writes_is_indexed_twice(model: type[Model]) -> None:
+    """Each judgment pays for each index of these tables: one that another begins with is never needed."""
+    beginnings = {index.fields_orders[0][0] for index in model._meta.indexes if index.fields and not index.condition}
+    keys = [field for field in model._meta.local_fields if isinstance(field, ForeignKey)]
+    assert beginnings & {field.name for field in keys if field.deconstruct()[3].get("db_index", True)} == set()
