@@ -53,6 +53,8 @@ class RunForm(forms.Form):
     """How to train: a few knobs in sight, the rest behind a summary. One instance is for one method."""
 
     method = forms.ChoiceField(choices=method_choices, widget=forms.HiddenInput)
+    # The losses whose usual values the form was filled in with.
+    usual_for = forms.CharField(required=False, widget=forms.HiddenInput)
 
     rows = forms.ChoiceField(
         label=_("Trains on"),
@@ -85,7 +87,10 @@ class RunForm(forms.Form):
     )
     beta = _decimal(
         _("Beta"),
-        _("How strongly the policy is held close to its reference. 0.1 is usual; 0.01 lets go, 0.5 holds tight."),
+        _(
+            "How strongly the policy is held close to its reference. 0.1 is usual; 0.01 lets go, 0.5 holds tight. "
+            "Losses that count per token want more: ipo 1, sigmoid_norm 5."
+        ),
     )
     epochs = _decimal(
         _("Epochs"), _("Passes over the judgments. 1 to 2: preference data over-fits early, at times before one pass.")
@@ -104,7 +109,10 @@ class RunForm(forms.Form):
     loss_type = forms.MultipleChoiceField(
         label=_("Loss"),
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("Several are summed. Losses of different types cannot be compared by their numbers."),
+        help_text=_(
+            "Several are summed. Losses of different types cannot be compared by their numbers. Some want another beta "
+            "or label smoothing: you are shown that before anything starts."
+        ),
     )
     loss_weights = forms.CharField(
         label=_("Loss weights"),
@@ -291,8 +299,10 @@ class RunForm(forms.Form):
         """``against`` is the reward model that is chosen at first; ``or_newest``: it may be left to the start."""
         shown = dict(settings) | {"method": method, "aggregation": aggregation, "rows": "same"}
         shown["loss_weights"] = ", ".join(f"{weight:g}" for weight in settings.get("loss_weights", ()))
+        shown["usual_for"] = ",".join(settings.get("loss_type", ()))
         super().__init__(data, initial=shown)
         self.own = METHODS[method]
+        self.followed: dict[str, tuple[Any, Any]] = {}
         self.offers = offers
         self.like = like
         rows = self.fields["rows"]
@@ -334,6 +344,39 @@ class RunForm(forms.Form):
             loss_type = self.fields["loss_type"]
             assert isinstance(loss_type, forms.MultipleChoiceField)  # noqa: S101  (as declared above)
             loss_type.choices = losses
+        if data is not None and self._sent("usual_for"):
+            self._follow_losses(settings)
+
+    def _sent(self, name: str) -> Any:
+        """What was sent for a field, as it stands there."""
+        return self.fields[name].widget.value_from_datadict(self.data, self.files, self.add_prefix(name))
+
+    def _follow_losses(self, usual: Mapping[str, Any]) -> None:
+        """Where other losses were chosen, what stands as was usual with the old ones becomes as is with the new."""
+        was, now = self._sent("usual_for").split(","), self._sent("loss_type") or []
+        now = [now] if isinstance(now, str) else now
+        changed = self.data.copy()  # type: ignore[attr-defined]  # a QueryDict
+        for name, (before, after) in self.own.moved(was, now, usual).items():
+            try:
+                as_before = self.fields[name].to_python(self._sent(name)) == before
+            except forms.ValidationError:
+                continue  # the field says so itself
+            if not as_before:
+                continue
+            self.followed[name] = (before, after)
+            changed[name] = after
+            if after is False:
+                del changed[name]  # as a browser sends a box without a tick
+        changed["usual_for"] = ",".join(now)
+        self.data = changed
+
+    def clean(self) -> None:
+        for name, (before, after) in self.followed.items():
+            values = {"name": self.fields[name].label, "before": before, "after": after}
+            said = _(
+                "%(name)s is %(after)s now, as is usual with this loss, and was %(before)s. Look, then press again."
+            )
+            self.add_error(name, said % values)
 
     def _offer_reward_models(self, first: int | None, *, or_newest: bool) -> None:
         field = self.fields.get("reward_model")
@@ -387,7 +430,7 @@ class RunForm(forms.Form):
 
     def settings(self) -> dict[str, Any]:
         """The chosen values, as ``services.defaults.train_spec`` takes them."""
-        apart = ("method", "aggregation", "rows", "reward_model", "anyway")
+        apart = ("method", "usual_for", "aggregation", "rows", "reward_model", "anyway")
         return {name: value for name, value in self.cleaned_data.items() if name not in apart}
 
     @property

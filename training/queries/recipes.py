@@ -59,7 +59,8 @@ def shown_stages(kept: list[dict[str, Any]], *, base_model: str) -> list[Shown]:
 
 
 def _changes(stage: Stage, *, base_model: str) -> list[tuple[str, Any]]:
-    usual = default_settings(method=stage.method, base_model=base_model)
+    losses = stage.settings.get("loss_type", ())
+    usual = default_settings(method=stage.method, base_model=base_model, losses=losses)
     against = [] if stage.reward_model is None else [("reward_model", stage.reward_model)]
     return against + [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else value)

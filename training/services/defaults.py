@@ -1,6 +1,6 @@
 """Which training settings a form starts from, and a spec made of what the form brought back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.engine.methods import METHODS, foreign_knobs
@@ -64,9 +64,13 @@ LOOKS: dict[str, Any] = {"look_every": 25, "chosen_guard": "warn"}
 STARTER_LOOKS = LOOKS | {"look_every": 10}
 
 
-def default_settings(*, method: str, base_model: str) -> dict[str, Any]:
-    """The usual settings, made for the machine that was heard of last where one was (docs/profile.md)."""
+def default_settings(*, method: str, base_model: str, losses: Sequence[str] = ()) -> dict[str, Any]:
+    """The usual settings, made for the machine that was heard of last where one was (docs/profile.md).
+
+    ``losses``: as these want the others to be; unless given, the method's first.
+    """
     usual = usual_settings(method=method, base_model=base_model)
+    usual = METHODS[method].usual_with(losses, usual)
     where = surroundings(base_model)
     return usual if where is None else choose(where.machine, where.model, method, usual).settings
 
@@ -78,6 +82,17 @@ def usual_settings(*, method: str, base_model: str) -> dict[str, Any]:
     looks = {name: value for name, value in looks.items() if name not in foreign_knobs(method)}
     spec = TrainSpec(**(looks | dict(preset) | {"method": method, "model": base_model})).to_json()
     return {knob: spec[knob] for knob in KNOBS}
+
+
+def with_changes(
+    *, method: str, base_model: str, kept: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``kept`` with ``changes``. Where these name other losses, what was as usual with the old ones is so with them."""
+    losses = changes.get("loss_type", kept.get("loss_type", ()))
+    usual = default_settings(method=method, base_model=base_model)
+    moved = METHODS[method].moved(kept.get("loss_type", ()), losses, usual)
+    followed = {name: now for name, (was, now) in moved.items() if kept.get(name, was) == was}
+    return {**kept, **followed, **changes}
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -107,7 +122,8 @@ def train_spec(
     Raises ``SpecError``, keyed by field. The run continues the parent's adapter; what it is held close to is the
     reference, by default the base (facts: with the previous policy as reference, KL grows round after round).
     """
-    values = default_settings(method=method, base_model=loop.base_model) | dict(settings)
+    losses = settings.get("loss_type", ())
+    values = default_settings(method=method, base_model=loop.base_model, losses=losses) | dict(settings)
     model, revision = model_of(parent)
     adapter = "" if METHODS[method].makes_reward_model else adapter_folder(parent)
     anchor = ("", "")

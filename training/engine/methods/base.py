@@ -5,7 +5,7 @@ the reference, checkpoints, the watch, publishing. The pages ask the same object
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -59,6 +59,7 @@ class Method(ABC):
     knobs: ClassVar[frozenset[str]]  # fields of TrainSpec that only some methods have, and this one has
     expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B
     starter: ClassVar[Mapping[str, Any]]  # likewise for the starter model, as measured
+    by_loss: ClassVar[Mapping[str, Mapping[str, Any]]] = {}  # what a loss wants otherwise than these two
     has_reference: ClassVar[bool] = True  # is the policy held close to another model?
     # Is what it learned merged into the model? Then the policy is a whole model, and the base of all that follow it:
     # "without the adapter" is this policy, which is what they are held close to.
@@ -77,6 +78,16 @@ class Method(ABC):
     def needs_reward_model(self) -> bool:
         """Does it train against a reward model, or with the help of one?"""
         return "reward_model" in self.knobs
+
+    def usual_with(self, losses: Sequence[str], usual: Mapping[str, Any]) -> dict[str, Any]:
+        """``usual`` as these losses want it. Of several, one counts beside an added likelihood, else none."""
+        main = [loss for loss in losses if loss != "sft"]
+        return dict(usual) | dict(self.by_loss.get(str(main[0]), {}) if len(main) == 1 else {})
+
+    def moved(self, was: Sequence[str], now: Sequence[str], usual: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Settings that other losses want otherwise: (usual with the losses ``was``, with ``now``), by name."""
+        before, after = self.usual_with(was, usual), self.usual_with(now, usual)
+        return {name: (before[name], value) for name, value in after.items() if before[name] != value}
 
     @abstractmethod
     def check(self, spec: "TrainSpec", checks: Checks) -> None:

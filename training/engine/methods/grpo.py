@@ -28,6 +28,8 @@ class _Grpo(OnlineMethod):
     expert = RLOO.expert | {"beta": 0.04}  # DeepSeekMath's
     starter = RLOO.starter | {"beta": 0.04}
 
+    by_loss = {"dr_grpo": {"scale_rewards": False}}  # noqa: RUF012  # its paper: dividing by the spread is the bias
+
     def check(self, spec: "TrainSpec", checks: Checks) -> None:
         check_losses(self, spec, checks)
         checks.flag("scale_rewards")

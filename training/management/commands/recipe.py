@@ -13,7 +13,7 @@ from training.engine.methods import METHODS
 from training.models import Loop, Policy, Recipe, RecipeRun
 from training.queries.recipes import policy_after, recipe_runs_of, recipes_of, run_at
 from training.recipes import Stage, path_of, stages_from
-from training.services.defaults import settings_of
+from training.services.defaults import settings_of, with_changes
 from training.services.recipe_runs import accept_policy, cancel_recipe, continue_recipe, start_recipe
 from training.services.recipes import RecipeError, archive_recipe, check_stage, make_recipe
 from training.services.runs import CannotStartError, spec_problems
@@ -175,10 +175,14 @@ def _steer(recipe_run: RecipeRun, action: str, changes: list[str], reward_model:
         if reward_model is None:
             tried = None if run is None else run.reward_model
             reward_model = stage.reward_model if tried is None else tried.number
+        loop = _loop(recipe_run.project)
+        settings = with_changes(
+            method=stage.method, base_model=loop.base_model, kept=before, changes=dict(map(knob, changes))
+        )
         continue_recipe(
             recipe_run=recipe_run,
-            loop=_loop(recipe_run.project),
-            settings={**before, **dict(map(knob, changes))},
+            loop=loop,
+            settings=settings,
             aggregation=stage.aggregation,
             reward_model=reward_model,
             actor=actor,

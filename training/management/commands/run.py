@@ -13,7 +13,7 @@ from training.engine.checks import SpecError
 from training.models import Loop, Run
 from training.queries.logs import log_tail
 from training.queries.runs import runs_of, stopped_early
-from training.services.defaults import KNOBS, settings_of
+from training.services.defaults import KNOBS, settings_of, with_changes
 from training.services.resuming import resume_run, score_again
 from training.services.runs import CannotStartError, cancel_run, spec_problems, start_run, stop_run
 from training.shell import actor_of, knob, project_of
@@ -70,7 +70,8 @@ class Command(BaseCommand):
 
 
 def _again(model: Run, actor: User, changes: list[str], *, today: bool) -> Run:
-    settings = settings_of(model) | dict(map(knob, changes))
+    base, kept = model.project.loop.base_model, settings_of(model)
+    settings = with_changes(method=model.method, base_model=base, kept=kept, changes=dict(map(knob, changes)))
     try:
         return start_run(
             loop=Loop.objects.select_related("project", "sampler").get(project=model.project),

@@ -13,7 +13,7 @@ from training.engine.methods import METHODS
 from training.engine.profile import said_fit
 from training.models import Loop, Run
 from training.queries.machines import profile_shown
-from training.services.defaults import settings_of, usual_settings
+from training.services.defaults import settings_of, usual_settings, with_changes
 from training.services.runs import CannotStartError, reward_model_named, start_run
 from training.shell import knob
 from training.states import RUN_ACTIVE
@@ -63,7 +63,8 @@ class Command(BaseCommand):
             raise CommandError(f"Project {project} has no run {like}.")
         number = options["reward_model"]
         if model is not None and method in (None, model.method):
-            method, chosen = model.method, settings_of(model) | chosen
+            method, kept = model.method, settings_of(model)
+            chosen = with_changes(method=method, base_model=loop.base_model, kept=kept, changes=chosen)
         method = method or loop.method
         self._require_room(loop, method, chosen, anyway=options["anyway"])
         try:
