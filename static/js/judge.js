@@ -74,8 +74,27 @@
     signOfLife();
     stopWaiting(false);
     sentId = submitId();
+    sentAs = spoken(event.submitter);
     event.target.elements.active_ms.value = Math.round(activeMs);
   }, true);
+
+  // --- What a screen reader is told: what was saved, or what stands on the page now, and what comes next ---
+
+  let sentAs = "";
+  function spoken(button) {
+    // The order of a ranking says more than its button.
+    const order = button?.value === "ranked" ? work.querySelector(".rank-order") : null;
+    const parts = [...((order ?? button)?.childNodes ?? [])].filter((node) => node.ariaHidden !== "true");
+    return parts.map((node) => node.textContent.trim()).filter(Boolean).join(" ");
+  }
+  function say(saved) {
+    const here = [...work.querySelectorAll("[data-spoken]")].map((element) => element.textContent.trim());
+    const news = saved ? [work.dataset.saved.replace("%s", () => saved), ...here] : here;
+    if (decision() && !here.length) news.push(work.dataset.next);
+    // Emptied first, so that the same words are announced again.
+    announce.textContent = "";
+    if (news.length) setTimeout(() => { announce.textContent = news.join(" ").replace(/\s+/g, " "); }, 50);
+  }
 
   // --- While pages differ by their pair only, the server sends the pair alone, and the rest is kept here ---
 
@@ -122,6 +141,9 @@
   });
 
   function toast(name) {
+    // Above the choices, so that the one that waits is seen.
+    const bar = work.querySelector(".bar");
+    toasts.style.bottom = bar ? `${bar.offsetHeight + 8}px` : "";
     toasts.replaceChildren(document.getElementById(name).content.cloneNode(true));
   }
   function failed(event) {
@@ -229,6 +251,7 @@
       return;
     }
     if (status === 200 && sentId) kept((store) => store.removeItem(draftKey(sentId)));
+    const saved = status === 200 && sentId ? sentAs : "";
     sentId = null;
     shownAt = lastSign = performance.now();
     settle(TOO_SOON_MS + 10);
@@ -236,9 +259,7 @@
     restoreDraft();
     work.querySelector("[data-focus]")?.focus({ preventScroll: true });
     window.scrollTo(0, 0);
-    // Emptied first, so that the same words are announced again.
-    announce.textContent = "";
-    if (decision()) setTimeout(() => { announce.textContent = work.dataset.next; }, 50);
+    say(saved);
   });
 
   // --- How it is shown: remembered on this device ---
@@ -317,7 +338,11 @@
     if (why) {
       why.open = true;
       (why.querySelector("textarea") ?? why.querySelector("input")).focus();
-    } else found.click();
+    } else {
+      found.click();
+      // What has just opened is told, and Tab leads into it.
+      if (found.tagName === "SUMMARY") found.focus({ preventScroll: true });
+    }
   });
   settle(0);
 })();

@@ -26,6 +26,7 @@
   }
   function rank(answer, value) {
     for (const radio of radios(answer)) radio.checked = radio.value === value;
+    document.getElementById("announce").textContent = value ? `${answer.dataset.letter}: ${value}` : "";
     changed();
   }
 

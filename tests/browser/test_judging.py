@@ -38,12 +38,28 @@ def test_a_new_pair_has_the_focus_and_is_announced(site: WebSite, visit: Visit) 
     page = visit(desk, desk.judge)
     assert page.locator("#announce").inner_text() == ""
     press(page, "a")
-    expect(page.locator("#announce")).to_have_text("Next pair")
+    expect(page.locator("#announce")).to_have_text("Saved: A is better. Next pair")
     expect(page.locator("article.item")).to_be_focused()
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     # The next stop of the Tab key is in the item or its choices, not back at the top of the page.
     page.keyboard.press("Tab")
     expect(page.locator("#work details.why summary")).to_be_focused()
+
+
+def test_an_undo_is_told_as_what_it_is_and_the_reasons_to_skip_are_told_when_they_open(
+    site: WebSite, visit: Visit
+) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    press(page, "t")
+    press(page, "u")
+    told = page.locator("#announce")
+    expect(told).to_have_text("Taken back: this one is open again. You had said: Tie.")
+    settled(page)
+    page.keyboard.press("s")
+    expect(page.locator("details.skip summary")).to_be_focused()
+    press(page, "2")
+    expect(told).to_have_text("Saved: I can't tell which is right. Next pair")
 
 
 def test_the_help_lists_the_keys_and_no_key_decides_behind_it(site: WebSite, visit: Visit) -> None:
@@ -123,6 +139,7 @@ def test_two_tabs_with_the_same_pair_keep_the_first_answer_and_say_so(site: WebS
     visit.forgive("409")
     press(second, "a")
     expect(second.locator("#work")).to_contain_text("What is saved: B is better")
+    expect(second.locator("#announce")).to_contain_text("You have answered this before What is saved: B is better")
     expect(second.get_by_role("link", name="Continue")).to_be_focused()
     second.keyboard.press("Enter")
     expect(second.locator("article.item")).to_be_visible()
@@ -152,6 +169,12 @@ def test_a_judgment_that_got_no_answer_is_sent_again_with_the_same_id(
     settled(page)
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
+    # It hides no choice, and is read aloud once, not at every second of its countdown.
+    toast, bar = page.locator(".toast").bounding_box(), page.locator(".bar").bounding_box()
+    assert toast
+    assert bar
+    assert toast["y"] + toast["height"] <= bar["y"]
+    expect(page.locator(".toast [data-wait]")).to_have_attribute("aria-hidden", "true")
     assert message(page) == first
     assert judgments(site, desk) == ([("B", "")] if arrives else [])
     before = len(tries)

@@ -31,8 +31,10 @@ def test_digits_rank_one_answer_after_the_other_and_enter_saves(site: WebSite, v
     expect(page.locator(".rank-order")).to_have_text("3 of 4 ranked")
     page.keyboard.press("4")
     expect(page.locator(".rank-order")).to_have_text("B › A = C › D")
+    expect(page.locator("#announce")).to_have_text("D: 4")
     page.keyboard.press("Enter")
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
+    expect(page.locator("#announce")).to_have_text("Saved: B › A = C › D. Next answers to rank")
     assert saved(site, desk) == [([2, 1, 2, 3], 5)]
     expect(page.locator(".rank-order")).to_have_text("0 of 4 ranked")
     settled(page)

@@ -58,7 +58,8 @@ class Texts(HTMLParser):
     """What a person reads or hears of a page, outside of code, keys and what is meant for machines."""
 
     SKIPPED = ("script", "style", "code", "pre", "kbd", "samp")
-    SPOKEN = ("title", "placeholder", "aria-label", "alt", "data-next", "data-in", "data-unit", "data-labels")
+    SPOKEN = ("title", "placeholder", "aria-label", "alt", "data-next", "data-saved", "data-in", "data-unit")
+    SPOKEN += ("data-labels",)
 
     def __init__(self) -> None:
         super().__init__()
