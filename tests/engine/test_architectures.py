@@ -104,6 +104,61 @@ def test_another_architecture_trains_samples_and_scores(
     assert scored.metrics["kl_n"] == 4
 
 
+def test_texts_longer_than_a_model_has_positions_for_do_not_stop_the_rest(starter: Path, tmp_path: Path) -> None:
+    """GPT-2 has a table of them: one token more is an error inside torch, which takes the whole job along."""
+    model = str(gpt2(starter, tmp_path / "model"))
+    (tmp_path / "probe").mkdir()
+    chat = load_tokenizer(ModelRef(model), Job(tmp_path / "probe"))
+
+    def of_tokens(n: int) -> list[dict[str, str]]:
+        text = "Hi."
+        while len(chat.prompt_ids(messages(text))) < n:
+            text += " Hi."
+        return messages(text)
+
+    prompts = [{"id": n, "messages": of_tokens(n)} for n in (20, 40, 244, 300)]
+    spec = {"model": ModelRef(model), "n": 1, "max_new_tokens": 16, "device": "cpu"}
+    job, together = sample_here(tmp_path / "b", SampleSpec(batch_size=8, **spec), prompts)
+    assert job.skipped == [{"id": 300, "reason": "prompt too long"}]
+    _, single = sample_here(tmp_path / "1", SampleSpec(batch_size=1, **spec), prompts)
+    assert together == single
+    assert max(answer["tokens"] for answer in together if answer["id"] == 20) <= 16
+    assert max(answer["tokens"] for answer in together if answer["id"] == 244) <= 256 - 244
+
+    (tmp_path / "t").mkdir()
+    rundir.write_rows(tmp_path / "t" / rundir.HELDOUT, [{"kind": "prompt", **row} for row in prompts])
+    long = {"id": "long", "messages": of_tokens(240), "chosen": "yes " * 40, "rejected": "no " * 40}
+    longer = long | {"id": "longer", "messages": of_tokens(300)}
+    looks = {"look_every": 2, "length_guard": "warn", "max_length": 512}
+    trained = train_here(
+        tmp_path / "t", TrainSpec(method="dpo", model=model, **FAST | looks), [*pairs(8), long, longer]
+    )
+    assert "long" in trained.used
+    assert trained.skipped == [{"id": "longer", "reason": "prompt too long"}]
+
+    policy = ModelRef(model, "", str(tmp_path / "t" / "adapter"))
+    rows = [{"kind": "pair", **row} for row in (pairs(1)[0] | {"id": "fits"}, long)]
+    scored = score_here(
+        tmp_path / "s",
+        ScoreSpec(policy=policy, max_new_tokens=16, device="cpu"),
+        [*rows, *({"kind": "prompt", **row} for row in prompts)],
+    )
+    assert {item["id"]: item["reason"] for item in scored.skipped} == {
+        "long": "prompt and answer too long",
+        300: "prompt too long",
+    }
+    assert scored.metrics["kl_n"] == 3
+
+
+def test_a_model_that_gives_nan_samples_nothing(starter: Path, tmp_path: Path) -> None:
+    model = str(qwen(starter, tmp_path / "model", poison="Ω"))
+    spec = SampleSpec(model=ModelRef(model), n=1, max_new_tokens=4, device="cpu")
+    with pytest.raises(Failure) as caught:
+        sample_here(tmp_path / "s", spec, [{"id": 1, "messages": messages("Ω")}])
+    assert caught.value.code == "not_finite"
+    assert not (tmp_path / "s" / "responses.jsonl").exists()
+
+
 @pytest.mark.parametrize(("make", "method"), [(gpt2, "rloo"), (qwen, "grpo")])
 def test_another_architecture_makes_a_reward_model_and_is_trained_against_it(
     starter: Path, tmp_path: Path, make: Callable[[Path, Path], Path], method: str

@@ -401,8 +401,10 @@ def _usable(
                 else:
                     pair_ids.append(row["id"])
                     pairs.append((ids, answers[0], answers[1]))
-            elif len(ids := chat.prompt_ids(messages)) + spec.fresh_tokens <= 2 * spec.max_length:
+            elif len(ids := chat.prompt_ids(messages)) < spec.max_length:
                 prompts.append((row["id"], ids))
+            else:
+                left_out += 1
         except RowProblem:
             left_out += 1
     if left_out:

@@ -12,7 +12,7 @@ from annotate.said import Said
 from training.engine import rundir
 from training.engine.chat import PROMPT_TOO_LONG, Chat, RowProblem, check_messages
 from training.engine.job import Failure, Job, require_ids
-from training.engine.sizes import note_surroundings
+from training.engine.sizes import note_surroundings, within_reach
 from training.engine.spec import SampleSpec
 
 RESPONSES = "responses.jsonl"
@@ -45,6 +45,7 @@ def sample(job: Job, spec: SampleSpec, rows: Sequence[Mapping[str, Any]]) -> str
     device = choose_device(spec.device)
     chat = load_tokenizer(spec.model, job)
     note_surroundings(job, spec.model)
+    spec = within_reach(job, spec.model, spec)
     usable = usable_prompts(job, chat, rows, spec.max_prompt_tokens)
     if not usable:
         raise Failure(

@@ -13,6 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from annotate.said import Said
+from training.engine.job import Failure
+from training.engine.sizes import reach
+
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
@@ -57,12 +61,14 @@ def draw(
 ) -> list[Drawn]:
     """One answer per request, in order. `before_batch(done)` is called before each batch and may raise to stop.
 
-    Prompts are padded on the left: on the right, padding would stand between a prompt and its answer.
+    Prompts are padded on the left: on the right, padding would stand between a prompt and its answer. An answer ends
+    at the last token that the model can read, whose prompt must be shorter (`sizes.within_reach`).
     """
     import torch
     from transformers import GenerationConfig, LogitsProcessorList
 
     tokenizer = chat.tokenizer
+    end_of_reach = reach(model)
     ends = end_token_ids(model, chat)
     # A fresh config: the model's own may ask for top-k, a repetition penalty or a maximal length of its own.
     config = GenerationConfig(
@@ -75,10 +81,18 @@ def draw(
     drawn: dict[int, Drawn] = {}
     # Prompts of like length together need little padding. The order does not change what is drawn.
     order = sorted(range(len(requests)), key=lambda index: len(requests[index].prompt_ids))
-    for start in range(0, len(order), batch_size):
-        before_batch(start)
-        batch = order[start : start + batch_size]
+    done = 0
+    while done < len(order):
+        before_batch(done)
+        batch = order[done : done + batch_size]
         width = max(len(requests[index].prompt_ids) for index in batch)
+        if end_of_reach and width + max_new_tokens > end_of_reach:
+            # How long one answer may be must not depend on the prompts beside it.
+            width = max(end_of_reach - max_new_tokens, len(requests[batch[0]].prompt_ids))
+            batch = [index for index in batch if len(requests[index].prompt_ids) <= width]
+            width = len(requests[batch[-1]].prompt_ids)
+            config.max_new_tokens = min(max_new_tokens, end_of_reach - width)
+        done += len(batch)
         ids = torch.full((len(batch), width), int(tokenizer.pad_token_id))
         mask = torch.zeros((len(batch), width), dtype=torch.long)
         for row, index in enumerate(batch):
@@ -127,6 +141,10 @@ def _inverse_cdf(streams: Sequence[random.Random], temperature: float, top_p: fl
             ordered[ordered.cumsum(dim=-1) - ordered >= top_p] = 0  # the token that crosses the line stays
             p = torch.zeros_like(p).scatter(-1, places, ordered)
         cdf = p.cumsum(dim=-1)
+        if not bool(cdf[:, -1].isfinite().all()):
+            raise Failure(
+                "not_finite", Said("The model answers with NaN instead of probabilities: its weights are damaged.")
+            )
         u = torch.tensor([[stream.random()] for stream in streams], dtype=p.dtype, device=p.device) * cdf[:, -1:]
         # A sum that ends a rounding error early must not draw a token of probability zero.
         token = torch.searchsorted(cdf, u, right=True).clamp(max=p.shape[-1] - 1)

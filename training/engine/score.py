@@ -32,6 +32,7 @@ from training.engine.chat import (
 )
 from training.engine.job import Failure, Job, require_ids
 from training.engine.measures import mean, ratio_standard_error, repeats_itself, standard_error, wilson_interval
+from training.engine.sizes import within_reach
 from training.engine.spec import ModelRef, ScoreSpec
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def score(job: Job, spec: ScoreSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     job.events.phase("load", Said("Loading the model"))
     device = choose_device(spec.device)
     chat = load_tokenizer(spec.policy, job)
+    spec = within_reach(job, spec.policy, spec)
     pairs, prompts = _usable(job, chat, spec, rows)
     if rows and not pairs and not prompts:
         raise Failure("all_rows_skipped", Said("None of the rows can be scored; see the reasons of the skipped rows."))

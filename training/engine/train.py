@@ -30,7 +30,7 @@ from training.engine.methods.base import Parts
 from training.engine.order import group_by_length
 from training.engine.reward_model import HEAD
 from training.engine.rows import TrainingRow, rows_sha256, usable_rows
-from training.engine.sizes import note_surroundings
+from training.engine.sizes import note_surroundings, within_reach
 from training.engine.spec import ModelRef, TrainSpec
 from training.engine.trackers import tracked
 from training.engine.watch import Watch, reported
@@ -71,6 +71,7 @@ def _train(job: Job, spec: TrainSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     ref = ModelRef(spec.model, spec.revision, spec.start_adapter)
     chat = load_tokenizer(ref, job)
     note_surroundings(job, ref)
+    spec = within_reach(job, ref, spec)
     usable = usable_rows(job, chat, spec, rows)
     _quiet_libraries()
     import torch

@@ -12,6 +12,7 @@ from annotate.said import Said
 from training.engine import rundir
 from training.engine.job import Failure, Job, require_ids
 from training.engine.sample import usable_prompts
+from training.engine.sizes import within_reach
 from training.engine.spec import ModelRef, TrialSpec
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def trial(job: Job, spec: TrialSpec, rows: Sequence[Mapping[str, Any]]) -> str:
     job.events.phase("load", Said("Loading the model"))
     device = choose_device(spec.device)
     chats = {side: load_tokenizer(ref, job) for side, ref in (("left", spec.left), ("right", spec.right))}
+    spec = within_reach(job, spec.right, within_reach(job, spec.left, spec))
     usable = {side: dict(usable_prompts(job, chat, rows, spec.max_prompt_tokens)) for side, chat in chats.items()}
     # A prompt that one of them cannot read says nothing about the other; each is accounted for once.
     job.skipped = list({item["id"]: item for item in job.skipped}.values())
