@@ -248,7 +248,7 @@ def _database(url: str) -> dict[str, Any]:
     prepare = _flag("PAIRLOOP_PREPARED_STATEMENTS", True)
     options = {"server_side_binding": prepare, "prepare_threshold": 3 if prepare else None}
     parsed["OPTIONS"] = {**parsed.get("OPTIONS", {}), **options}
-    return {**parsed, "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+    return {**parsed, "ENGINE": "config.postgresql", "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
 
 
 DATABASES = {"default": _database(os.environ.get("PAIRLOOP_DATABASE_URL", "").strip())}
