@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from django.db import IntegrityError, transaction
 
-from annotate.models import COUNTS, Guideline, Judgment, Project, Ranking, Rating, Slot, User
+from annotate.models import COUNTS, Judgment, Project, Ranking, Rating, Slot, User
 from annotate.queries.judging import DECISIONS
+from annotate.services.guidelines import guideline_read
 from annotate.services.judging import Conflict, Gone, Saved, Why, judgment_values, rating_values
 from annotate.services.rankings import ranking_values
 from annotate.services.requeue import is_skip, put_back, take_back
@@ -106,20 +107,20 @@ def _change(
     old: _D, *, client_id: uuid.UUID, now: datetime, values: Mapping[str, Any]
 ) -> Saved[_D] | Conflict[_D] | Gone:
     model = type(old)
-    guideline = Guideline.objects.filter(project=old.project_id, created_at__lte=now).only("version").first()
     subject = _subject(old)
     try:
         with transaction.atomic():
             # A retraction takes the same lock, so that one of the two sees what the other did.
-            Project.objects.select_for_update(no_key=True).get(pk=old.project_id)
+            project = Project.objects.select_for_update(no_key=True).get(pk=old.project_id)
             standing = model._default_manager.filter(COUNTS, pk=old.pk)
             if standing.update(superseded_at=now) == 1:
+                guideline = guideline_read(project=project, user_id=old.annotator_id, now=now)
                 made = model._default_manager.create(
                     client_id=client_id,
                     slot_id=old.slot_id,
                     project_id=old.project_id,
                     annotator_id=old.annotator_id,
-                    guideline=guideline,
+                    guideline_id=guideline.pk if guideline else old.guideline_id,
                     **subject,
                     **values,
                 )

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.models import Judgment, Project, Ranking, Rating
-from annotate.queries.judging import own_decisions, pace_today
+from annotate.queries.judging import own_decisions, pace_today, seat_of
 from annotate.services.corrections import change_judgment, change_ranking, change_rating
 from annotate.services.judging import Conflict, Gone, Saved
 from annotate.services.limits import quota_left
@@ -60,6 +60,9 @@ def change(request: SignedInRequest, project_id: int, kind: str, decision_id: in
     old = mine.filter(pk=decision_id).first()
     if old is None or old.slot is None or old.retracted_at is not None:
         raise Http404
+    if request.method != "POST" and seat_of(membership, page.kind).unread_id is not None:
+        # The judging page shows the guideline that has changed.
+        return redirect(page.url_name, project_id)
     form = page.form(membership.project, request.POST) if request.method == "POST" else None
     if form is not None and form.is_valid():
         said = {"client_id": form.cleaned_data["client_id"], "now": timezone.now(), **form.given()}

@@ -326,6 +326,32 @@ def test_a_guideline_is_read_once_per_version_before_anything_is_judged(
     assert GuidelineAcknowledgement.objects.filter(user__username="bob", guideline__version=2).count() == 1
 
 
+def test_what_was_on_the_screen_before_is_judged_under_the_version_that_was_read_since(
+    bobs: Client, project: Project, alice: User
+) -> None:
+    slot = opened(bobs, page(project))["slot"]
+    write_guideline(project=project, text="Now **short** wins.", based_on=1, created_by=alice)
+    assert 'name="choice"' not in bobs.get(page(project)).content.decode()
+    bobs.post(page(project, "guideline/read"), {"kind": "pair", "version": "2"})
+    sent = opened(bobs, page(project))
+    assert sent["slot"] == slot
+    bobs.post(page(project), {**sent, "choice": "A"}, headers=HTMX)
+    assert Judgment.objects.get().guideline == project.guidelines.get(version=2)
+
+
+def test_nobody_changes_an_answer_under_a_version_that_they_have_not_read(
+    bobs: Client, project: Project, alice: User, bob: User
+) -> None:
+    old = make_judgment(make_comparison(make_prompt(project)), bob, "A")
+    path = f"/projects/{project.pk}/history/pair/{old.pk}/"
+    sent = {**opened(bobs, path), "choice": "B"}
+    write_guideline(project=project, text="Now **short** wins.", based_on=1, created_by=alice)
+    assert "has changed" in bobs.get(path, follow=True).content.decode()
+    # What was on the screen when it changed is saved all the same, under the version that was read.
+    bobs.post(path, sent)
+    assert Judgment.objects.get(superseded_at__isnull=True).guideline == project.guidelines.get(version=1)
+
+
 def test_who_wrote_it_has_read_it_and_a_project_may_not_ask(client: Client, project: Project, bob: User) -> None:
     GuidelineAcknowledgement.objects.all().delete()
     client.force_login(project.created_by)
