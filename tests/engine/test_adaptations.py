@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.engine.kit import FAST, logged, messages, pairs, plain_logp, score_here, train_here
+from tests.engine.kit import FAST, logged, messages, pairs, plain_logp, sample_here, score_here, train_here
 from training.engine import rundir
 from training.engine.chat import Chat
 from training.engine.job import Failure
-from training.engine.spec import ModelRef, ScoreSpec, TrainSpec
+from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, TrainSpec
 
 ALL_IN_ONE = FAST | {"batch_size": 8, "epochs": 2, "warmup_ratio": 0.0}
 
@@ -78,7 +78,9 @@ def test_it_is_measured_against_the_base_and_shown_beside_the_policy_before_it(
     assert texts["policy"] == texts["previous"]  # of the policy's own model, as no other was named
     score_here(tmp_path / "other", ScoreSpec(**(vars(spec) | {"previous_model": str(starter)})), rows)
     samples = list(rundir.iter_rows(tmp_path / "other" / "samples.jsonl"))
-    assert [row["text"] for row in samples if row["set"] == "previous"] != texts["previous"]
+    how = {"n": 1, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 6, "device": "cpu"}
+    _, alone = sample_here(tmp_path / "alone", SampleSpec(model=ModelRef(str(starter)), seed=spec.seed, **how), rows)
+    assert [row["text"] for row in samples if row["set"] == "previous"] == [row["text"] for row in alone]
 
 
 def test_dora_stays_dora(starter: Path, tmp_path: Path) -> None:

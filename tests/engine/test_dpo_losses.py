@@ -130,7 +130,7 @@ class Bench:
             for name, weight in self.model.named_parameters():
                 if "lora_B" in name:
                     weight.mul_(0.25)
-        self.rows = pairs(8, seed=7)
+        self.rows = pairs(16, seed=7)
         self.usable = usable_rows(Job(path), self.chat, self.spec(), self.rows)
         self.pairs = [(self.answer(row, 0), self.answer(row, 1)) for row in self.usable]
 

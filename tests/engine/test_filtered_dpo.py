@@ -61,7 +61,7 @@ def test_poisoned_pairs_are_dropped_and_accounted_for(
     assert job.skipped == [{"id": row, "reason": NO_BETTER} for row in dropped]
     assert job.used == [row for row in range(10) if row not in dropped]
     assert (job.metrics["dropped"], job.metrics["compared"]) == (len(dropped), 10)
-    assert job.metrics["dropped_low"] < len(dropped) / 10 < job.metrics["dropped_high"]
+    assert job.metrics["dropped_low"] <= len(dropped) / 10 <= job.metrics["dropped_high"]
     assert job.metrics["rows"] == 10 - len(dropped)
     # Both numbers are those of finished turns, by plain code.
     chat, model = Chat(AutoTokenizer.from_pretrained(starter)), load_reward_model(reward_model, Device("cpu", False))

@@ -19,7 +19,9 @@ TO_IMITATE = [{"id": row["id"], "messages": row["messages"], "completion": row["
 AGAINST = [row | {"kind": "pair", "id": f"h{n}", "chosen": row["rejected"], "rejected": row["chosen"]}
            for n, row in enumerate(pairs(8))]  # fmt: skip
 PROMPTS = [{"kind": "prompt", "id": f"p{n}", "messages": messages(f"My parcel {n} is late.")} for n in range(4)]
-SETTINGS: dict[str, Any] = FAST | {"epochs": 8, "lora_dropout": 0.1, "save_every": 4, "gradient_checkpointing": True}
+# Fast enough that the KL, estimated from four answers, lies above 0 whichever answers they are.
+FASTER: dict[str, Any] = FAST | {"learning_rate": 1e-2}
+SETTINGS: dict[str, Any] = FASTER | {"epochs": 8, "lora_dropout": 0.1, "save_every": 4, "gradient_checkpointing": True}
 FRESH: dict[str, Any] = {"fresh_answers": 4, "fresh_tokens": 12}
 
 
@@ -88,7 +90,7 @@ def test_a_fresh_adapter_prefers_nothing_and_moves_away_from_there(watched: Path
 @pytest.mark.parametrize(
     ("guard", "limit", "words"),
     [
-        ("kl", {"kl_budget": 1e-6}, "the KL to the base is "),
+        ("kl", {"kl_budget": 1e-6, "learning_rate": 5e-2}, "the KL to the base is "),
         ("chosen", {"chosen_drop": 1e-6, "learning_rate": 5e-2}, "preferred answers are "),
         (
             "length",

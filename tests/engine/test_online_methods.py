@@ -130,7 +130,9 @@ def test_grpo_divides_by_the_groups_spread_and_pulls_to_the_reference_in_its_los
     for group in groups(answers, scores):
         values = [value for value, _ in group]
         for value, advantage in group:
-            assert advantage == pytest.approx((value - mean(values)) / (stdev(values) + 1e-4), abs=5e-3)
+            spread = stdev(values) + 1e-4
+            # Of four times the same answer the rewards differ by rounding alone.
+            assert advantage == pytest.approx((value - mean(values)) / spread, abs=5e-3 + 1e-5 / spread)
     assert steps[0]["loss"] == pytest.approx(-mean(advantage for _, _, advantage in answers), abs=1e-5)
     assert logged(tmp_path / "run")[0]["kl"] == pytest.approx(0, abs=1e-6)
 

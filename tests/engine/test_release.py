@@ -25,12 +25,14 @@ from training.services.leases import claim
 from training.services.loops import ensure_loop
 from training.services.outbound import publish_merge, write_merge_dir
 
+FASTER: dict[str, Any] = FAST | {"learning_rate": 1e-2}
+
 
 @pytest.fixture(scope="module")
 def trained(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a policy that has moved away from its base. Read only."""
     path = tmp_path_factory.mktemp("released") / "run"
-    train_here(path, TrainSpec(method="dpo", model=str(starter), epochs=2.0, min_rows=4, **FAST), pairs(8))
+    train_here(path, TrainSpec(method="dpo", model=str(starter), epochs=2.0, min_rows=4, **FASTER), pairs(8))
     return path
 
 

@@ -98,4 +98,4 @@ def test_it_is_measured_against_the_model_that_it_began_from(
         assert line["logps"]["policy_chosen"] == pytest.approx(plain_logp(tuned_model, prompt, chosen), abs=1e-3)
         assert line["logps"]["base_chosen"] == pytest.approx(plain_logp(base, prompt, chosen), abs=1e-3)
     assert job.metrics["heldout_accuracy"] is not None
-    assert job.metrics["kl_per_response"] > 0
+    assert job.metrics["kl_per_response"] != 0  # an estimate from one answer, which may lie below 0

@@ -10,11 +10,12 @@ from training.engine.spec import ModelRef, SampleSpec, TrainSpec, TrialSpec
 from training.engine.trial import trial
 
 ROWS = [{"id": place, "messages": messages(text)} for place, text in enumerate(demo_prompts(6))]
+FASTER = FAST | {"learning_rate": 5e-2}  # so that the two say different things
 SAMPLING = {"temperature": 0.9, "top_p": 0.95, "max_new_tokens": 16, "seed": 11, "device": "cpu"}
 
 
 def test_each_side_answers_as_it_would_alone(starter: Path, tmp_path: Path) -> None:
-    train_here(tmp_path / "train", TrainSpec(method="dpo", model=str(starter), min_rows=4, **FAST), pairs(8))
+    train_here(tmp_path / "train", TrainSpec(method="dpo", model=str(starter), min_rows=4, **FASTER), pairs(8))
     base, tuned = ModelRef(str(starter)), ModelRef(str(starter), adapter=str(tmp_path / "train" / "adapter"))
     (tmp_path / "trial").mkdir()
     job = Job(tmp_path / "trial")
