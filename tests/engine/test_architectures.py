@@ -1,6 +1,7 @@
 """Any local model folder works through the same code, also without a chat template or a padding token."""
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from tests.engine.kit import FAST, messages, pairs, sample_here, score_here, train_here
 from training.engine import rundir
 from training.engine.job import Failure, Job
-from training.engine.models import Device, load_tokenizer
+from training.engine.models import Device, load_base, load_tokenizer
 from training.engine.reward_model import load_reward_model, rewards
 from training.engine.spec import ModelRef, SampleSpec, ScoreSpec, TrainSpec
 
@@ -148,6 +149,26 @@ def test_texts_longer_than_a_model_has_positions_for_do_not_stop_the_rest(starte
         300: "prompt too long",
     }
     assert scored.metrics["kl_n"] == 3
+
+
+def test_a_tokenizer_with_more_tokens_than_its_model_is_refused_by_name(starter: Path, tmp_path: Path) -> None:
+    from transformers import GPT2Config
+
+    tokenizer_of(starter, eos_token="</s>").save_pretrained(tmp_path)
+    GPT2Config(vocab_size=100).save_pretrained(tmp_path)
+    with pytest.raises(Failure) as caught:
+        load_tokenizer(ModelRef(str(tmp_path)), Job(tmp_path))
+    assert caught.value.code == "bad_model"
+    assert "and its model 100" in caught.value.message
+
+
+def test_weights_that_were_cut_short_are_refused_by_name(starter: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(starter, tmp_path / "model"))
+    whole = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Failure) as caught:
+        load_base(ModelRef(str(model)), Device("cpu", bf16=False))
+    assert caught.value.code == "bad_model"
 
 
 def test_a_model_that_gives_nan_samples_nothing(starter: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def choose_device(wanted: str, precision: str = "auto") -> Device:
 
 def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
     """The tokenizer with a padding token and a chat template. Raises Failure `bad_model`."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -68,6 +68,7 @@ def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             ref.model, revision=ref.revision or None, trust_remote_code=False
         )
+        config = AutoConfig.from_pretrained(ref.model, revision=ref.revision or None, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise Failure(
             "bad_model",
@@ -83,6 +84,21 @@ def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
         raise Failure(
             "bad_model",
             Said("The tokenizer of “%(model)s” has no end-of-sequence token; set `eos_token`.", model=ref.model),
+        )
+    # One such token in a text is an error deep inside torch. Added ones that nobody writes do no harm.
+    known = int(getattr(config.get_text_config(), "vocab_size", 0) or 0)
+    written = set(tokenizer.get_vocab().values()) - set(tokenizer.added_tokens_decoder)
+    highest = max(written | {int(tokenizer.eos_token_id), int(tokenizer.pad_token_id or 0)})
+    if 0 < known <= highest:
+        raise Failure(
+            "bad_model",
+            Said(
+                "The tokenizer of “%(model)s” knows %(tokens)s tokens and its model %(known)s: they do not belong "
+                "together, or the model was not resized.",
+                model=ref.model,
+                tokens=highest + 1,
+                known=known,
+            ),
         )
     for note in prepare_tokenizer(tokenizer):
         job.events.warning(note)
@@ -109,6 +125,7 @@ def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False, scores: 
     Raises Failure `bad_model` or `no_quantization`.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BitsAndBytesConfig
 
     auto: Any = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
@@ -131,7 +148,7 @@ def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False, scores: 
             use_safetensors=True,
             **small,
         )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError) as error:
         raise Failure(
             "bad_model",
             Said(
@@ -147,6 +164,7 @@ def load_base(ref: ModelRef, device: Device, *, four_bit: bool = False, scores: 
 def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "PeftModel":
     """`base` with the LoRA adapter of `folder` under the name "default". Raises Failure `bad_adapter`."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     check_adapter(Path(folder))
     try:
@@ -154,7 +172,7 @@ def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "Pe
             # peft only warns when the adapter does not fit the base, and goes on with fresh weights.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             return PeftModel.from_pretrained(base, folder, adapter_name=ADAPTER, is_trainable=trainable)
-    except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, UserWarning, SafetensorError) as error:
         raise Failure(
             "bad_adapter",
             Said(
