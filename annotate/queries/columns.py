@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model
+from django.db.models.base import ModelState
 
 _M = TypeVar("_M", bound=Model)
 _Converters = list[tuple[int, list[Callable[..., Any]], Any]]
@@ -18,9 +19,15 @@ def this_connection() -> BaseDatabaseWrapper:
 
 
 def loaded(model: type[_M], **values: Any) -> _M:
-    """An instance as a query with ``only`` makes it: what is not named here is read when somebody asks for it."""
-    names = [field.attname for field in model._meta.concrete_fields if field.attname in values]
-    return model.from_db(DEFAULT_DB_ALIAS, names, [values[name] for name in names])
+    """An instance as a query with ``only`` makes it: what is not named here is read when somebody asks for it.
+
+    It is made as unpickling makes one, from its state: ``from_db`` goes through all fields, signals and defaults.
+    """
+    instance = model.__new__(model)
+    instance._state = ModelState()
+    instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+    instance.__dict__.update(values)
+    return instance
 
 
 class Columns(Generic[_M]):
@@ -42,7 +49,7 @@ class Columns(Generic[_M]):
         for at, converters, expression in self._converters(connection.vendor):
             for convert in converters:
                 row[at] = convert(row[at], expression, connection)
-        return self.model.from_db(connection.alias, self._names, row)
+        return loaded(self.model, **dict(zip(self._names, row, strict=True)))
 
     def insert(self, instance: _M, *, source: str = "") -> tuple[str, list[Any]]:
         """The statement that saves the instance and returns its id, and its parameters.
