@@ -1,20 +1,15 @@
 """At the same moment: closed accounts leave an owner, a code counts once. And nothing changes the audit log."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.postgres import PostgresServer
-from tests.migrated import copy_database
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.jobs.races import environment, said_by
 
 # Runs on a database of its own, in threads that wait for each other before each deed.
 RACES = """
-import json, threading
+import json
+from functools import partial
 import django
 django.setup()
 from django.core.management import call_command
@@ -25,20 +20,9 @@ from allauth.mfa.totp.internal.auth import (
 from annotate.models import Membership, Role, User
 from annotate.services import accounts, people
 from annotate.services.projects import create_project
+from tests.jobs import races
 
-def at_once(*deeds):
-    start = threading.Barrier(len(deeds))
-    def run(deed):
-        start.wait()
-        try:
-            deed()
-        except people.NotAllowedError:
-            pass
-        finally:
-            connection.close()
-    threads = [threading.Thread(target=run, args=[deed]) for deed in deeds]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+at_once = partial(races.at_once, forgive=(people.NotAllowedError,))
 
 def close(user):
     return lambda: accounts.deactivate_account(user=user, by=None)
@@ -85,19 +69,9 @@ print(json.dumps(said))
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_somebody_always_owns_the_site_and_the_project(
-    engine: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setenv("PAIRLOOP_HOME", str(tmp_path))
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    if engine == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.migrated_database())
-    else:
-        copy_database(request.getfixturevalue("migrated"), tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", RACES], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
-    )
-    said = json.loads(done.stdout)
+    said = said_by(RACES, env=environment(engine, tmp_path, request))
     assert said["site"] == [1] * 8
     assert said["project"] == [1] * 8
     # A code counts once, wherever it arrives twice at the same moment.

@@ -1,7 +1,6 @@
 """Many annotators at once, in several processes, on SQLite and on PostgreSQL: nothing twice, nothing lost."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.migrated import copy_database
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.jobs.races import environment
+from tests.live_site import ROOT
 
 
 class Database:
@@ -38,14 +36,8 @@ class Database:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
-    env = {**clean, "PAIRLOOP_HOME": str(tmp_path), "PAIRLOOP_LOG_LEVEL": "ERROR"}
-    env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    if request.param == "postgresql":
-        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").migrated_database()
-    else:
-        copy_database(request.getfixturevalue("migrated"), tmp_path)
-    return Database(env)
+    env = environment(request.param, tmp_path, request)
+    return Database(env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
 
 
 @pytest.mark.parametrize("overlap", [1, 2])

@@ -1,16 +1,12 @@
 """Many workers, leases that run out all the time: no (job, token) is granted twice, and nothing is published late."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.harness import ROOT
-from tests.jobs.postgres import PostgresServer
-from tests.migrated import copy_database
+from tests.jobs.races import environment, start_python
 
 WORKERS = 4
 CLAIMS = 40
@@ -84,24 +80,14 @@ print(json.dumps({"jobs": jobs, "slots": list(TickSlot.objects.values_list("name
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 def test_no_token_is_granted_twice_and_nothing_is_published_late(
-    engine: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setenv("PAIRLOOP_HOME", str(tmp_path))
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    if engine == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.migrated_database())
-    else:
-        copy_database(request.getfixturevalue("migrated"), tmp_path)
-
-    def python(code: str, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    assert python(PREPARE).wait(timeout=300) == 0
-    workers = [python(WORKER, f"worker {number}", str(CLAIMS)) for number in range(WORKERS)]
+    env = environment(engine, tmp_path, request)
+    assert start_python(PREPARE, env=env).wait(timeout=300) == 0
+    workers = [start_python(WORKER, f"worker {number}", str(CLAIMS), env=env) for number in range(WORKERS)]
     said = [json.loads(worker.communicate(timeout=300)[0]) for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * WORKERS
-    found = json.loads(python(CHECK).communicate(timeout=300)[0])
+    found = json.loads(start_python(CHECK, env=env).communicate(timeout=300)[0])
 
     granted = Counter((job, token) for one in said for job, token in one["granted"])
     assert len(granted) > WORKERS * 10

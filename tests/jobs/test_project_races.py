@@ -1,42 +1,25 @@
 """People who press at the same moment: one invite lets one person in, a project keeps an owner, a file imports once."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.postgres import PostgresServer
-from tests.migrated import copy_database
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.jobs.races import environment, said_by
 
 # Runs on a database of its own, in threads that wait for each other before each deed.
 RACES = """
-import io, json, threading
+import io, json
+from functools import partial
 import django
 django.setup()
-from django.db import connection
 from annotate.models import Membership, Role, User
 from annotate.services import people
 from annotate.services.projects import GuidelineMovedError, create_project, write_guideline
 from annotate.services.prompts import import_prompts
+from tests.jobs import races
 
-def at_once(*deeds):
-    results, start = [None] * len(deeds), threading.Barrier(len(deeds))
-    def run(place, deed):
-        start.wait()
-        try:
-            results[place] = deed()
-        except (people.NotAllowedError, people.InviteGoneError, GuidelineMovedError) as error:
-            results[place] = type(error).__name__
-        finally:
-            connection.close()
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(deeds)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return results
+refusals = (people.NotAllowedError, people.InviteGoneError, GuidelineMovedError)
+at_once = partial(races.at_once, forgive=refusals)
 
 said = {"owners": [], "invites": [], "versions": [], "imports": []}
 alice = User.objects.create_user("alice")
@@ -73,20 +56,8 @@ print(json.dumps(said))
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_whoever_comes_second_finds_it_done(
-    engine: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PAIRLOOP_HOME", str(tmp_path))
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    if engine == "postgresql":
-        server: PostgresServer = request.getfixturevalue("postgres")
-        monkeypatch.setenv("PAIRLOOP_DATABASE_URL", server.migrated_database())
-    else:
-        copy_database(request.getfixturevalue("migrated"), tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", RACES], cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=300, check=True
-    )
-    said = json.loads(done.stdout)
+def test_whoever_comes_second_finds_it_done(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    said = said_by(RACES, env=environment(engine, tmp_path, request))
     assert all(owners >= 1 for owners in said["owners"])
     assert said["invites"] == [[1, 1]] * 8
     assert said["versions"] == [[1, 2]] * 8

@@ -1,12 +1,11 @@
 """Skips, undos, changes and retractions at the same moment, and long queues, on SQLite and on PostgreSQL."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.jobs.races import environment
 from tests.jobs.test_judging_races import Database
-from tests.migrated import copy_database
 
 
 class QueueDatabase(Database):
@@ -15,14 +14,8 @@ class QueueDatabase(Database):
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def site_database(request: pytest.FixtureRequest, tmp_path: Path) -> QueueDatabase:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PAIRLOOP_", "DJANGO_"))}
-    env = {**clean, "PAIRLOOP_HOME": str(tmp_path), "PAIRLOOP_LOG_LEVEL": "ERROR"}
-    env["DJANGO_SETTINGS_MODULE"] = "tests.settings"
-    if request.param == "postgresql":
-        env["PAIRLOOP_DATABASE_URL"] = request.getfixturevalue("postgres").migrated_database()
-    else:
-        copy_database(request.getfixturevalue("migrated"), tmp_path)
-    return QueueDatabase(env)
+    env = environment(request.param, tmp_path, request)
+    return QueueDatabase(env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
 
 
 @pytest.mark.parametrize("overlap", [1, 2])

@@ -1,22 +1,20 @@
 """Ticks and leads who reach for the same recipe at once: each stage begins once, and nothing is left hanging."""
 
-import json
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-from tests.jobs.postgres import PostgresServer
-from tests.live_site import ROOT
+from tests.jobs.races import environment, said_by
 
 # Runs on a database of its own, in threads that wait for each other before each deed.
 RACES = """
-import json, threading
+import json
+from functools import partial
 import django
 django.setup()
-from django.db import connection
 from annotate.models import Project
 from tests.cast import make_comparison, make_judgment, make_prompt, make_user, policy_author
+from tests.jobs import races
 from training.models import Job, Policy, RecipeRun, Run
 from training.recipes import Stage
 from training.services.loops import ensure_loop
@@ -26,20 +24,7 @@ from training.services.resuming import resume_run
 from training.services.runs import CannotStartError, cancel_run
 from training.states import RUN_ACTIVE
 
-def at_once(*deeds):
-    results, start = [None] * len(deeds), threading.Barrier(len(deeds))
-    def run(place, deed):
-        start.wait()
-        try:
-            results[place] = deed()
-        except CannotStartError as error:
-            results[place] = type(error).__name__
-        finally:
-            connection.close()
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(deeds)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
-    return results
+at_once = partial(races.at_once, forgive=(CannotStartError,))
 
 def fresh(recipe_run):
     return RecipeRun.objects.select_related("project", "start").get(pk=recipe_run.pk)
@@ -97,14 +82,9 @@ print(json.dumps(said))
 
 
 def test_each_stage_begins_once_and_a_recipe_runs_exactly_while_a_run_of_it_does(
-    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setenv("PAIRLOOP_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "config.settings")
-    monkeypatch.setenv("PAIRLOOP_DATABASE_URL", postgres.migrated_database())
-    raced = subprocess.run([sys.executable, "-c", RACES], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert raced.returncode == 0, raced.stderr[-3000:]
-    assert json.loads(raced.stdout.splitlines()[-1]) == {
+    assert said_by(RACES, env=environment("postgresql", tmp_path, request)) == {
         "started": [[1, 1]] * 4,
         "stages": [[2, 1]] * 4,
         "settled": [[True, True]] * 4,
