@@ -15,6 +15,7 @@ import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from django.conf import LazySettings
+from django.core.cache import caches
 from django.test import Client
 from django.utils import timezone
 from django.utils.translation import trans_real
@@ -138,7 +139,7 @@ def frameworks_own() -> re.Pattern[str]:
 
 
 @pytest.fixture
-def made_up(settings: LazySettings, tmp_path: Path) -> None:
+def made_up(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
     """German is a language in which every text of ours is the English one in brackets."""
     catalogue = Catalog(locale="de", domain="django")
     for entry in messages.collect():
@@ -151,6 +152,10 @@ def made_up(settings: LazySettings, tmp_path: Path) -> None:
     with (folder / "django.mo").open("wb") as file:
         write_mo(file, catalogue)
     settings.LOCALE_PATHS = [tmp_path]
+    # Parts of pages that are kept for each language: what another test read in German, and what this one did.
+    caches["process"].clear()
+    yield
+    caches["process"].clear()
 
 
 @pytest.fixture
