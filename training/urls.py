@@ -40,6 +40,7 @@ urlpatterns = [
     path("projects/<int:project_id>/policies/<int:number>/learned.csv", policies.learned_csv, name="learned_csv"),
     path("projects/<int:project_id>/policies/<int:number>/download/", policies.download, name="download"),
     path("projects/<int:project_id>/policies/<int:number>/release/", policies.release_state, name="release"),
+    path("projects/<int:project_id>/policies/<int:number>/sample-from/", policies.sample_from, name="sample_from"),
     path("projects/<int:project_id>/policies/<int:number>/merge/", policies.merge, name="merge"),
     path("projects/<int:project_id>/policies/<int:number>/push/", policies.push, name="push"),
     path("projects/<int:project_id>/policies/compare/", trials.compare, name="compare"),

@@ -193,6 +193,7 @@ TABLE: dict[str, Page] = {
     "training:learned_csv": Page(LEADS, None, POLICY),
     "training:download": Page(None, LEADS, POLICY),
     "training:release": Page(LEADS, None, POLICY),
+    "training:sample_from": Page(None, LEADS, POLICY),
     "training:merge": Page(None, LEADS, POLICY),
     "training:push": Page(None, LEADS, POLICY),
     "training:compare": Page(LEADS, LEADS),

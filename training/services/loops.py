@@ -7,9 +7,17 @@ from django.utils import timezone
 from django.utils.translation import gettext
 
 from annotate.models import Project, Response, User
+from annotate.said import Said
 from annotate.services.audit import record_deed
-from annotate.services.content import policy_author
+from annotate.services.content import clean_text, policy_author
 from training.models import Job, Loop, Policy, Round
+from training.queries.sampler import why_not_sampled_from
+
+LONGEST_REASON = 500
+
+
+class CannotSampleError(Exception):
+    """The next answers cannot come from this policy; the message says why."""
 
 
 class BaseModelFixedError(Exception):
@@ -84,10 +92,43 @@ def set_paused(*, loop: Loop, paused: bool, actor: User) -> None:
         record_deed(project=loop.project, actor=actor, verb=verb, subject=loop.project.name)
 
 
+def locked_loop(project_id: int) -> Loop:
+    """The loop, whose sampler nobody else moves until the transaction ends. It and the lead's choice take turns."""
+    return Loop.objects.select_related("project").select_for_update(of=("self",)).get(pk=project_id)
+
+
+def choose_sampler(*, policy: Policy, actor: User, reason: str) -> Round:
+    """A lead's override: the next answers come from ``policy``, though it is not the newest that passed the guards.
+
+    The open round closes and the next one opens; what waits to be judged stays. ``reason`` is theirs, for the audit log
+    (1 to 500 characters). The champion is not touched. Raises ``CannotSampleError``.
+    """
+    said = clean_text(reason).strip()
+    if not 0 < len(said) <= LONGEST_REASON:
+        raise CannotSampleError(Said("Say why, in at most %(most)s characters.", most=LONGEST_REASON))
+    with transaction.atomic():
+        loop = locked_loop(policy.project_id)
+        policy = Policy.objects.select_related("run__recipe_run").get(pk=policy.pk)
+        if (why := why_not_sampled_from(policy, loop)) is not None:
+            raise CannotSampleError(why)
+        before = loop.sampler
+        opened = adopt_policy(policy=policy)
+        record_deed(
+            project=loop.project,
+            actor=actor,
+            verb="sampler.chosen",
+            subject=f"policy {policy.number}",
+            before=None if before is None else before.number,
+            round=opened.number,
+            reason=said,
+        )
+    return opened
+
+
 def adopt_policy(*, policy: Policy) -> Round:
     """The next round samples from ``policy``: one transaction closes the open round, opens the next, moves the sampler.
 
-    To be called inside a transaction, once, by whoever ended the policy's scoring job.
+    To be called inside a transaction that has locked the loop, by whoever ended the policy's scoring job or a lead.
     """
     project_id = policy.project_id
     last = Round.objects.filter(project_id=project_id).order_by("-number").first()

@@ -15,13 +15,13 @@ from training.engine import rundir
 from training.engine.measures import repeats_itself
 from training.engine.spec import ScoreSpec
 from training.loop import guards
-from training.models import Job, Loop, Policy, Run
+from training.models import Job, Policy, Run
 from training.paths import adapter_folder, model_of, reference_cache
 from training.recipes import makes_more_policies, stages_from
 from training.services.doorbell import ring_after_commit
 from training.services.heldout import held_out_pairs, reserved_prompts, score_rows
 from training.services.leases import Lease, finish
-from training.services.loops import adopt_policy
+from training.services.loops import adopt_policy, locked_loop
 from training.services.runs import brief, move
 from training.services.sampling import model_ref
 from training.services.text import storable
@@ -109,7 +109,7 @@ def publish_scores(*, lease: Lease, run: Run, policy: Policy, folder: Path, resu
     kept = run.result | {"scores": brief(result), "before_after": storable(list(shown))}
     # What lies between two stages of a recipe is not what anybody waits for: nothing is sampled from it.
     between = run.recipe_run is not None and makes_more_policies(stages_from(run.recipe_run.stages), run.stage or 0)
-    sampler = Loop.objects.select_related("sampler").get(project=run.project_id).sampler
+    sampler = locked_loop(run.project_id).sampler
     follows = sampler is None or sampler.pk == (run.recipe_run.start_id if run.recipe_run else run.parent_id)
     if failures:
         message = Said("The policy was trained and scored, but is not sampled from: %(why)s.", why=failures)

@@ -10,6 +10,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for
@@ -21,7 +22,9 @@ from training.paths import merged_folder
 from training.queries import registry
 from training.queries.retracted import retracted_since
 from training.queries.runs import settings_shown
+from training.queries.sampler import why_not_sampled_from
 from training.queries.trials import progress_of
+from training.services.loops import LONGEST_REASON, CannotSampleError, choose_sampler
 from training.services.outbound import newest_job, start_merge, start_push
 from training.services.release import (
     CannotReleaseError,
@@ -36,7 +39,9 @@ KINDS = ("judgment", "rating", "ranking")
 
 
 def _policy_of(membership: Membership, number: int) -> Policy:
-    rows = Policy.objects.select_related("project", "parent", "run__snapshot", "run__created_by", "author")
+    rows = Policy.objects.select_related(
+        "project", "parent", "run__snapshot", "run__created_by", "run__recipe_run", "author"
+    )
     return get_object_or_404(rows, project=membership.project, number=number)
 
 
@@ -69,11 +74,14 @@ def policy(request: SignedInRequest, project_id: int, number: int) -> HttpRespon
     found = _policy_of(membership, number)
     ancestors = registry.ancestors(found)
     learned = registry.learned_by(ancestors)
+    loop = Loop.objects.select_related("sampler").filter(project=membership.project).first()
     context = {
         "membership": membership,
         "project": membership.project,
         "policy": found,
-        "loop": Loop.objects.filter(project=membership.project).first(),
+        "loop": loop,
+        "not_sampled_from": why_not_sampled_from(found, loop) if loop is not None else None,
+        "longest_reason": LONGEST_REASON,
         "children": found.children.order_by("number"),
         "responses": found.author.responses.count(),
         "retracted": retracted_since([found]).get(found.pk),
@@ -182,6 +190,21 @@ def download(request: SignedInRequest, project_id: int, number: int) -> HttpResp
     answer = StreamingHttpResponse(release.stream(), content_type="application/zip")
     answer["Content-Disposition"] = f'attachment; filename="{release.name}-project{project_id}.zip"'
     return answer
+
+
+@require_POST
+@login_required
+def sample_from(request: SignedInRequest, project_id: int, number: int) -> HttpResponse:
+    """The lead's choice of where the next answers come from."""
+    membership = membership_for(request.user, project_id, role=Role.LEAD)
+    found = _policy_of(membership, number)
+    try:
+        choose_sampler(policy=found, actor=request.user, reason=request.POST.get("reason", ""))
+    except CannotSampleError as error:
+        messages.error(request, told_error(error))
+    else:
+        messages.success(request, _("The next answers come from %(policy)s.") % {"policy": found})
+    return redirect("training:policy", project_id, number)
 
 
 @require_POST
