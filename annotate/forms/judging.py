@@ -73,6 +73,11 @@ class DecisionForm(forms.Form):
             "tags": self.tags,
         }
 
+    def written(self) -> list[str]:
+        """What they typed, in their own words."""
+        given = self.given()
+        return [given["rationale"], given.get("edited", "")]
+
 
 class JudgmentForm(DecisionForm):
     """``A1`` is A, slightly; ``A+`` is A with the person's own version of it, from the box below the answer.

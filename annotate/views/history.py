@@ -70,7 +70,7 @@ def change(request: SignedInRequest, project_id: int, kind: str, decision_id: in
         if isinstance(outcome, Saved):
             messages.success(request, _("Changed. What you had said first is kept, and counts no more."))
             return redirect(here)
-        return refused(request, membership, page, outcome, url=here)
+        return refused(request, membership, page, outcome, url=here, written=form.written())
     if old.superseded_at is not None:
         messages.warning(request, _("You have changed this one already; what stands is listed here."))
         return redirect(here)

@@ -10,7 +10,7 @@ A POST saves the decision and answers with the next item in the same request: a 
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from itertools import zip_longest
@@ -225,7 +225,7 @@ def report(request: SignedInRequest, project_id: int) -> HttpResponse:
         note=given["note"],
         now=timezone.now(),
     )
-    return _after(request, seat_of(membership, page.kind), page, outcome)
+    return _after(request, seat_of(membership, page.kind), page, outcome, written=[given["note"]])
 
 
 def _page_of(request: HttpRequest) -> Page:
@@ -238,10 +238,16 @@ def _is_htmx(request: HttpRequest) -> bool:
 
 def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
     membership = seat.membership
-    if membership.paused_at or request.method != "POST":
+    if request.method != "POST":
         return _next(request, seat, page)
     form = page.form(membership.project, request.POST)
-    if not form.is_valid():
+    valid = form.is_valid()
+    if membership.paused_at:
+        # Not 200: it was not saved, and its draft stays.
+        written = [text for text in form.written() if text] if valid else []
+        context = {"fragment": "annotate/judging/paused.html", "written": written}
+        return respond(request, membership, page, context, status=409)
+    if not valid:
         return _next(request, seat, page, form=form)
     now = timezone.now()
     outcome = page.record(
@@ -262,17 +268,22 @@ def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
         except DatabaseError:
             # It is saved, and stays saved: the next judgment will look at the limits again.
             logger.exception("the limits of project %s could not be looked at", membership.project_id)
-    return _after(request, seat, page, outcome)
+    return _after(request, seat, page, outcome, written=form.written())
 
 
 def _after(
-    request: SignedInRequest, seat: Seat, page: Page, outcome: Saved[Any] | Conflict[Any] | Gone
+    request: SignedInRequest,
+    seat: Seat,
+    page: Page,
+    outcome: Saved[Any] | Conflict[Any] | Gone,
+    *,
+    written: Sequence[str],
 ) -> HttpResponse:
     """The next item after a saved decision, which may be the same submit once more; else why it was not saved."""
     if isinstance(outcome, Saved):
         return _go_on(request, seat, page, last=None if outcome.repeated else outcome.decision)
     url = reverse(page.url_name, args=[seat.membership.project_id])
-    return refused(request, seat.membership, page, outcome, url=url)
+    return refused(request, seat.membership, page, outcome, url=url, written=written)
 
 
 def _go_on(
@@ -284,10 +295,18 @@ def _go_on(
 
 
 def refused(
-    request: SignedInRequest, membership: Membership, page: Page, outcome: Conflict[Any] | Gone, *, url: str
+    request: SignedInRequest,
+    membership: Membership,
+    page: Page,
+    outcome: Conflict[Any] | Gone,
+    *,
+    url: str,
+    written: Sequence[str],
 ) -> HttpResponse:
-    """Nothing was saved: what stands instead, or what happened. ``url`` is where to go on."""
+    """Nothing was saved: what stands instead, or what happened. ``url`` is where to go on; what the person wrote is
+    shown once more, for them to keep."""
     context: dict[str, Any] = {"fragment": "annotate/judging/refused.html", "url": url}
+    context["written"] = [text for text in written if text]
     if isinstance(outcome, Conflict):
         saved = outcome.saved
         context["saved"] = saved

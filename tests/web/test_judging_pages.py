@@ -151,6 +151,26 @@ def test_an_answer_that_comes_after_somebody_else_was_asked_is_told_so(
     assert not Judgment.objects.exists()
 
 
+def test_what_was_written_for_an_answer_that_is_refused_is_shown_once_more(
+    bobs: Client, project: Project, bob: User
+) -> None:
+    Project.objects.update(ask_rationale="optional", allow_edits=True)
+    sent = opened(bobs, page(project))
+    bobs.post(page(project), {**sent, "choice": "B"})
+    late = {**sent, "choice": "A+", "rationale": "Kind <b>words</b>.", "edited_a": "I am very sorry."}
+    body = bobs.post(page(project), late, headers=HTMX).content.decode()
+    assert "Kind &lt;b&gt;words&lt;/b&gt;." in body
+    assert "I am very sorry." in body
+    # Likewise where a pause came between, and nothing was saved that a page may take for saved.
+    sent = opened(bobs, page(project))
+    Membership.objects.filter(user=bob).update(paused_at=timezone.now())
+    answer = bobs.post(page(project), {**sent, "choice": "A", "rationale": "Short."}, headers=HTMX)
+    assert answer.status_code == 409
+    assert "Your judging is paused" in answer.content.decode()
+    assert "Short.</textarea>" in answer.content.decode()
+    assert Judgment.objects.count() == 1
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
