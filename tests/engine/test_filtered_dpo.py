@@ -20,12 +20,23 @@ SETTINGS: dict[str, Any] = FAST | {"batch_size": 2, "epochs": 3, "min_rows": 2, 
 STEPS, BAD = 15, {1, 3, 5, 7, 9}
 
 
-def poisoned() -> list[Row]:
-    """Ten pairs. The reward model likes whole sentences, and every other chosen answer is gibberish."""
+# Which of these a small reward model likes least depends on what it happened to learn.
+GIBBERISH = ("zq zq zq xx zq vv qq", "zq", "No.", "? ? ?", "xx zq " * 12)
+
+
+@pytest.fixture(scope="module")
+def poisoned(starter: Path, reward_model: ModelRef) -> list[Row]:
+    """Ten pairs. Every other chosen answer is the one that the reward model likes least."""
+    from transformers import AutoTokenizer
+
+    chat, model = Chat(AutoTokenizer.from_pretrained(starter)), load_reward_model(reward_model, Device("cpu", False))
     rows = pairs(10)
     for row in rows:
         if row["id"] in BAD:
-            row["chosen"] = "zq zq zq xx zq vv qq"
+            prompt, answers = chat.split(row["messages"], GIBBERISH)
+            turns = [(prompt, answer) for answer in answers]
+            values = rewards(model, turns, pad_token_id=int(chat.tokenizer.pad_token_id), batch_size=1)
+            row["chosen"] = GIBBERISH[values.index(min(values))]
     return rows
 
 
@@ -35,9 +46,11 @@ def spec_of(starter: Path, reward_model: ModelRef | None, **more: Any) -> TrainS
 
 
 @pytest.fixture(scope="module")
-def filtered(starter: Path, reward_model: ModelRef, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Job]:
+def filtered(
+    starter: Path, reward_model: ModelRef, poisoned: list[Row], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Job]:
     path = tmp_path_factory.mktemp("fdpo") / "run"
-    return path, train_here(path, spec_of(starter, reward_model, save_total_limit=9), poisoned())
+    return path, train_here(path, spec_of(starter, reward_model, save_total_limit=9), poisoned)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +63,14 @@ def test_a_pair_stays_only_where_the_chosen_answer_beats_the_policys_own(
 
 
 def test_poisoned_pairs_are_dropped_and_accounted_for(
-    filtered: tuple[Path, Job], starter: Path, reward_model: ModelRef
+    filtered: tuple[Path, Job], starter: Path, reward_model: ModelRef, poisoned: list[Row]
 ) -> None:
     from transformers import AutoTokenizer
 
     path, job = filtered
     decided = json.loads((path / FILTER).read_text())["pairs"]
     dropped = [pair["id"] for pair in decided if pair["reward_own"] >= pair["reward_chosen"]]
-    assert len(BAD & set(dropped)) > len(set(dropped) - BAD)
+    assert BAD & set(dropped)
     assert job.skipped == [{"id": row, "reason": NO_BETTER} for row in dropped]
     assert job.used == [row for row in range(10) if row not in dropped]
     assert (job.metrics["dropped"], job.metrics["compared"]) == (len(dropped), 10)
@@ -65,7 +78,7 @@ def test_poisoned_pairs_are_dropped_and_accounted_for(
     assert job.metrics["rows"] == 10 - len(dropped)
     # Both numbers are those of finished turns, by plain code.
     chat, model = Chat(AutoTokenizer.from_pretrained(starter)), load_reward_model(reward_model, Device("cpu", False))
-    for row, pair in zip(poisoned(), decided, strict=True):
+    for row, pair in zip(poisoned, decided, strict=True):
         prompt, answers = chat.split(row["messages"], [row["chosen"], pair["own"]])
         turns = [(prompt, answer) for answer in answers]
         values = rewards(model, turns, pad_token_id=int(chat.tokenizer.pad_token_id), batch_size=1)
@@ -73,9 +86,9 @@ def test_poisoned_pairs_are_dropped_and_accounted_for(
 
 
 def test_its_steps_and_its_reference_are_those_of_dpo_on_all_pairs(
-    filtered: tuple[Path, Job], starter: Path, tmp_path: Path
+    filtered: tuple[Path, Job], starter: Path, poisoned: list[Row], tmp_path: Path
 ) -> None:
-    whole = train_here(tmp_path / "dpo", spec_of(starter, None, method="dpo"), poisoned())
+    whole = train_here(tmp_path / "dpo", spec_of(starter, None, method="dpo"), poisoned)
     _, job = filtered
     assert job.metrics["steps"] == whole.metrics["steps"] == STEPS
     assert job.about["reference"]["model"] == whole.about["reference"]["model"] == "base"
@@ -83,7 +96,12 @@ def test_its_steps_and_its_reference_are_those_of_dpo_on_all_pairs(
 
 @pytest.mark.parametrize("decided", [True, False])
 def test_resumed_in_the_middle_it_comes_to_the_bytes_of_a_run_that_was_left_alone(
-    filtered: tuple[Path, Job], starter: Path, reward_model: ModelRef, tmp_path: Path, decided: bool
+    filtered: tuple[Path, Job],
+    starter: Path,
+    reward_model: ModelRef,
+    poisoned: list[Row],
+    tmp_path: Path,
+    decided: bool,
 ) -> None:
     """Where the earlier attempt's decision is found it is taken; where it is lost it is made again, and is the same."""
     path, job = filtered
@@ -92,7 +110,7 @@ def test_resumed_in_the_middle_it_comes_to_the_bytes_of_a_run_that_was_left_alon
     if decided:
         shutil.copy(path / FILTER, earlier.parent)
     spec = spec_of(starter, reward_model, resume_from=(str(earlier),))
-    resumed = train_here(tmp_path / "resumed", spec, poisoned())
+    resumed = train_here(tmp_path / "resumed", spec, poisoned)
     assert resumed.about["resumed_from_step"] == 6
     phases = [event["name"] for event in rundir.read_events(tmp_path / "resumed") if event["kind"] == "phase"]
     assert phases.count("filter") == (1 if decided else 2)  # what came of it; and before that, asking the models
@@ -102,11 +120,11 @@ def test_resumed_in_the_middle_it_comes_to_the_bytes_of_a_run_that_was_left_alon
 
 
 def test_it_refuses_to_train_on_too_few_and_says_what_to_do(
-    starter: Path, reward_model: ModelRef, tmp_path: Path
+    starter: Path, reward_model: ModelRef, poisoned: list[Row], tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(Failure, match="Train DPO on all of them") as failed:
-        train_here(tmp_path / "run", spec_of(starter, reward_model, min_rows=10), poisoned())
+        train_here(tmp_path / "run", spec_of(starter, reward_model, min_rows=10), poisoned)
     assert failed.value.code == "too_few_kept"
     with pytest.raises(Failure, match="Train one first"):
-        train_here(tmp_path / "none", spec_of(starter, None), poisoned())
+        train_here(tmp_path / "none", spec_of(starter, None), poisoned)
