@@ -82,12 +82,15 @@ def test_other_runs_are_drawn_beside_it_and_told_as_a_table(client: Client, loop
     client.force_login(alice)
     alone = page_of(client, second)
     assert 'name="with" value="1"' in alone
+    assert "<span>Run 1, DPO sigmoid, " in alone
     assert "Last values, side by side" not in alone
     both = page_of(client, second, first)
     assert f'data-url="{reverse("training:run_curve", args=[loop.pk, 1])}"' in both
     assert "Last values, side by side" in both
     assert "0.2333" in both
     assert "0.1400" in both
+    Run.objects.filter(pk=first.pk).update(method="sft", spec=TrainSpec(method="sft", model="m").to_json())
+    assert "<span>Run 1, SFT, " in page_of(client, second)
 
 
 def test_an_address_cannot_name_runs_of_elsewhere_or_too_many(client: Client, loop: Loop, alice: User) -> None:

@@ -63,7 +63,7 @@ def progress_of(job: Job, *, now: datetime | None = None) -> Progress:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting of two runs; None where one of them does not have it."""
+    """One setting of two runs; “–” where one of them does not have it, or leaves it open."""
 
     name: str
     left: Any
@@ -74,7 +74,7 @@ def settings_of(left: Run | None, right: Run | None) -> tuple[list[Setting], lis
     """(what differs, what is the same) of the two runs' frozen settings; method and reference among them."""
     sides = [_settings(left), _settings(right)]
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
-    rows = [Setting(name, sides[0].get(name), sides[1].get(name)) for name in names]
+    rows = [Setting(name, sides[0].get(name, "–"), sides[1].get(name, "–")) for name in names]
     return [row for row in rows if row.left != row.right], [row for row in rows if row.left == row.right]
 
 
@@ -82,7 +82,7 @@ def _settings(run: Run | None) -> Mapping[str, Any]:
     if run is None:
         return {}
     return {"method": run.method, "reference": run.reference if run.held_close_to else "–"} | {
-        name: "–" if value is None else value for name, value in settings_shown(run)
+        name: "–" if value in (None, "") else value for name, value in settings_shown(run)
     }
 
 
