@@ -43,8 +43,10 @@ def tiny_starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# A slow machine fails no test.
-hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A slow machine fails no test, and every run tries the same examples: what one finds by chance, the next cannot repeat.
+hypothesis_settings.register_profile(
+    "patient", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 hypothesis_settings.load_profile("patient")
 
 
