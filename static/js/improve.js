@@ -42,6 +42,7 @@
       return;
     }
     if (event.ctrlKey || event.metaKey || event.target.closest("input, textarea, select, [contenteditable]")) return;
+    if (event.key.length === 1 && document.body.classList.contains("view-keysoff")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (question() && !question().hidden) {
       // Until it is answered no key decides anything.

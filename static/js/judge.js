@@ -319,6 +319,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.isComposing || event.keyCode === 229) return;
     if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.key.length === 1 && document.body.classList.contains("view-keysoff")) return;
     // Shift is part of "?" and "+", and of nothing else here.
     if (event.shiftKey && /^[a-z]$/i.test(event.key)) return;
     const field = event.target.closest("input, textarea, select, [contenteditable]");

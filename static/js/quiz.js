@@ -10,6 +10,10 @@
     setTimeout(() => { document.body.dataset.ready = ""; }, TOO_SOON_MS);
   };
   settle();
+  // As chosen on the judging pages.
+  const keysOff = () => {
+    try { return localStorage.getItem("pairloop-view-keysoff") === "1"; } catch { return false; }
+  };
   document.querySelector("[data-focus]")?.focus({ preventScroll: true });
   document.addEventListener("submit", (event) => {
     // The second half of a double click; the server keeps the first answer anyway.
@@ -20,6 +24,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (event.target.closest("input, textarea, select")) return;
+    if (event.key.length === 1 && keysOff()) return;
     if (event.key === "Enter" && event.target.closest("a, button, summary")) return;
     // Wide code and tables scroll sideways with the arrows once they have the focus.
     if (event.key.startsWith("Arrow") && event.target.closest("pre, table, math")) return;

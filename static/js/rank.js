@@ -98,6 +98,7 @@
     if (event.isComposing || event.keyCode === 229 || event.repeat) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey || !answers().length) return;
     if (document.querySelector("dialog[open]") || work.querySelector(".skip[open]")) return;
+    if (event.key.length === 1 && document.body.classList.contains("view-keysoff")) return;
     const radio = event.target.closest("input[type=radio]");
     if (!radio && event.target.closest("input, textarea, select, [contenteditable]")) return;
     const key = event.key.toLowerCase();

@@ -68,7 +68,7 @@ def test_judging_in_german_fits_with_everything_open(desk: Desk, visit: Visit) -
     assert_fits(page)
     settled(page)
     page.get_by_role("button", name="Rückgängig").click()
-    page.get_by_text("Rückgängig gemacht: Diese Aufgabe ist wieder offen.").wait_for()
+    expect(page.locator("[data-hook=before]")).to_contain_text("Rückgängig gemacht: Diese Aufgabe ist wieder offen.")
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-from tests.browser.hands import cut_off, press, settled
+from tests.browser.hands import cut_off, message, press, settled
 
 
 def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[object, ...]]:
@@ -87,6 +87,23 @@ def test_raw_text_is_remembered(site: WebSite, visit: Visit) -> None:
     expect(page.get_by_text("**bold**")).to_be_visible()
     page.keyboard.press("m")
     expect(page.get_by_text("**bold**")).to_be_hidden()
+
+
+def test_letters_and_digits_can_be_switched_off_for_whom_they_come_by_accident(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=2)
+    page = visit(desk, desk.judge)
+    settled(page)
+    page.locator("details.view summary").click()
+    page.get_by_role("button", name="Letter and digit keys off").click()
+    page.reload()
+    settled(page)
+    first = message(page)
+    for key in ("a", "2", "t", "s", "?"):
+        page.keyboard.press(key)
+    # The keys before would have come first. Arrows are no characters, and still choose.
+    press(page, "ArrowRight")
+    assert message(page) != first
+    assert said(site, desk) == [("B",)]
 
 
 def test_a_network_that_goes_and_comes_back_costs_nothing(site: WebSite, visit: Visit) -> None:
