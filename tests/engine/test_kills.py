@@ -70,6 +70,7 @@ def kill_when(zygote: Zygote, path: Path, moment: Callable[[Path, int], bool], s
         ("reward", [(has_logged, 11)]),
         # In its third epoch, so that order and random numbers must go on where they were.
         ("rloo", [(has_logged, 11)]),
+        ("grpo", [(is_saving, 12)]),
     ],
 )
 def test_killed_at_any_moment_it_resumes_to_the_bytes_of_a_run_that_was_left_alone(
@@ -84,7 +85,7 @@ def test_killed_at_any_moment_it_resumes_to_the_bytes_of_a_run_that_was_left_alo
     rows = thumbs(8, up=3) if method == "kto" else pairs(7)
     cache = str(tmp_path / "cache")
     more: dict[str, Any] = {}
-    if method == "rloo":
+    if method in {"rloo", "grpo"}:
         rows = [{"id": row["id"], "messages": row["messages"]} for row in rows]
         more = {"reward_model": reward_model, "gradient_accumulation": 2, "num_generations": 2, "max_new_tokens": 6}
 

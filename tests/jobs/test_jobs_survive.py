@@ -26,8 +26,12 @@ from tests.jobs.harness import (
 )
 from tests.jobs.prepared import answers_for
 from training.engine import rundir
-from training.models import Job, Loop, Policy, Run, SnapshotItem
+from training.models import Job, Loop, Policy, RecipeRun, RewardModel, Run, SnapshotItem
+from training.paths import reward_model_folder
+from training.recipes import Stage
 from training.services import doorbell
+from training.services.recipe_runs import go_on, start_recipe
+from training.services.recipes import make_recipe
 from training.services.resuming import resume_run
 from training.services.runs import cancel_run, start_run, stop_run
 
@@ -96,6 +100,39 @@ def test_a_worker_killed_in_the_middle_of_training_resumes_to_the_very_same_weig
     outcomes = list(SnapshotItem.objects.filter(snapshot=job.run.snapshot).values_list("outcome", flat=True))
     assert outcomes == ["used"] * 24
     assert not has_checkpoint(job, site.home)
+
+
+def test_workers_killed_in_a_stage_and_at_its_end_cost_a_recipe_nothing(site: Site) -> None:
+    """The first stage makes a reward model, so that nothing hangs on what a tiny policy happens to say.
+
+    Whenever the kills come, what is asserted is so.
+    """
+    loop = ready_to_train(site)
+    base = Policy.objects.get(number=0)
+    stages = [Stage("reward", LONG | {"epochs": 6.0, "save_every": 12}), Stage("dpo", SHORT)]
+    recipe = make_recipe(project=loop.project, name="Night", stages=stages, actor=None)
+    recipe_run = start_recipe(recipe=recipe, loop=loop, start=base, actor=None)
+    job = Job.objects.get(run=newest_run())
+    first = site.start_worker("gpu")
+    site.wait_for(lambda: has_checkpoint(job, site.home) or state_of(job) == "done")
+    kill(first)
+
+    second = site.start_worker("gpu")
+    site.wait_for(lambda: state_of(job) == "done")
+    kill(second)
+    site.wait_for(lambda: recipe_run.runs.filter(stage=2).exists())
+    for _ in range(3):
+        go_on(recipe_run=RecipeRun.objects.get(pk=recipe_run.pk))
+
+    recipe_run.refresh_from_db()
+    assert recipe_run.at == 2
+    done, next_one = recipe_run.runs.order_by("number")
+    assert (done.stage, done.method, done.state) == (1, "reward", "finished")
+    assert (next_one.stage, next_one.method, next_one.parent) == (2, "dpo", base)
+    made = RewardModel.objects.get()
+    rundir.verify_manifest(reward_model_folder(loop.pk, made.number), made.manifest_sha256)
+    assert set(SnapshotItem.objects.filter(snapshot=done.snapshot).values_list("outcome", flat=True)) == {"used"}
+    assert Job.objects.filter(run=next_one, kind=Job.Kind.TRAIN).count() == 1
 
 
 def test_a_worker_that_is_asked_to_stop_saves_and_the_next_one_goes_on_at_once(site: Site) -> None:
