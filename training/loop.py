@@ -227,9 +227,10 @@ def guards(metrics: Mapping[str, Any]) -> list[Said]:
         if ratio > MAX_LENGTH_RATIO or ratio < 1 / MAX_LENGTH_RATIO:
             failures.append(
                 Said(
-                    "answers %(ratio)s times as long as the base's, at most %(limit)s times allowed",
+                    "answers %(ratio)s times as long as the base's, %(low)s to %(high)s times allowed",
                     ratio=float(f"{ratio:.2g}"),
-                    limit=MAX_LENGTH_RATIO,
+                    low=1 / MAX_LENGTH_RATIO,
+                    high=MAX_LENGTH_RATIO,
                 )
             )
     return failures

@@ -126,7 +126,7 @@ def test_the_command_prints_the_same_summary(empty: Project, tmp_path: Path) -> 
         "rows.jsonl: 4 rows = 2 imported, 1 skipped (already there), 1 skipped (something that is not text)" in printed
     )
     assert "row 2: The same prompt as in row 1." in printed
-    assert "1 prompts have later turns" in printed
+    assert "1 of the prompts had later turns" in printed
 
 
 def test_the_command_reads_fastchats_files_as_they_are(empty: Project) -> None:

@@ -54,6 +54,6 @@ class Command(BaseCommand):
             self.stdout.write(f"  ... the first {len(done.problems)} problems are shown")
         if later := later_turns_in(done):
             self.stdout.write(
-                f"  {later} prompts have later turns. They are kept beside the prompt and not asked yet: "
+                f"  {later} of the prompts had later turns. They are kept beside the prompt and not asked yet: "
                 "the answer they follow up on does not exist."
             )
