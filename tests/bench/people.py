@@ -14,6 +14,9 @@ from urllib.parse import urlencode
 class Person(Protocol):
     """Someone who can make one judgment after another."""
 
+    def arrive(self) -> None:
+        """Takes a new connection: gunicorn's threads close one that was idle while others had their turn."""
+
     def judge(self) -> None:
         """One judgment: sends it and has the next pair when it returns. Raises on anything but success."""
 
@@ -41,6 +44,7 @@ def judge_without_pause(people: Sequence[Person], seconds: float) -> Tally:
     over = threading.Event()
 
     def work(person: Person, mine: list[float]) -> None:
+        person.arrive()
         start.wait()
         while not over.is_set():
             began = time.perf_counter()
@@ -72,6 +76,10 @@ class Connection:
     def __init__(self, port: int) -> None:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
+    def reopen(self) -> None:
+        """Closes the connection; the next request opens another."""
+        self._http.close()
+
     def send(
         self, method: str, path: str, headers: dict[str, str], fields: dict[str, str] | None = None
     ) -> tuple[int, str, http.client.HTTPMessage]:
@@ -83,6 +91,10 @@ class Connection:
         return answer.status, answer.read().decode(), answer.headers
 
 
+# Any 32 letters: what Django compares is the cookie with the field.
+_CSRF = "c" * 32
+
+
 class BarePerson:
     """Judges at the bare app: the items in turn."""
 
@@ -90,10 +102,14 @@ class BarePerson:
         self._connection = Connection(port)
         self._number, self._items, self._at = number, items, number
 
+    def arrive(self) -> None:
+        self._connection.reopen()
+
     def judge(self) -> None:
         following = (self._at + 16) % self._items
         vote = {"item": str(self._at + 1), "choice": "A", "person": str(self._number), "next": str(following + 1)}
-        status, body, _ = self._connection.send("POST", "/judge/", {}, vote)
+        vote["csrfmiddlewaretoken"] = _CSRF
+        status, body, _ = self._connection.send("POST", "/judge/", {"Cookie": f"csrftoken={_CSRF}"}, vote)
         if status != 200:
             raise RuntimeError(f"the bare app answered {status}: {body[:300]}")
         self._at = following
@@ -144,6 +160,9 @@ class SitePerson:
             "HX-Request": "true",
             "Pairloop-Shell": shell.group(1) if shell else "",
         }
+
+    def arrive(self) -> None:
+        self._connection.reopen()
 
     def judge(self) -> None:
         status, body, headers = self._connection.send("POST", self._path, self._headers, self._fields | {"choice": "A"})

@@ -1,4 +1,4 @@
-"""The bare app to compare with: Django, one database, no middleware, no session. As little as a judgment can cost."""
+"""The bare app to compare with: Django as ``startproject`` makes it, on PostgreSQL. Its middleware, and no more."""
 
 import os
 
@@ -7,16 +7,23 @@ import environ
 SECRET_KEY = "only the benchmark uses this"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
-INSTALLED_APPS = ["tests.bench.bare"]
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "tests.bench.bare",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
 ROOT_URLCONF = "tests.bench.bare.urls"
-# The same connection settings as the site's own (config/settings.py), so that only the work differs.
-DATABASES = {
-    "default": {
-        **environ.Env.db_url_config(os.environ["BENCH_BARE_DATABASE_URL"]),
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"server_side_binding": True, "prepare_threshold": 3},
-    }
-}
+DATABASES = {"default": environ.Env.db_url_config(os.environ["BENCH_BARE_DATABASE_URL"])}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
