@@ -268,12 +268,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Jobs -------------------------------------------------------------------------------------------------------------
 
 # The broker is a doorbell: messages carry a job's id and may be lost, repeated or reordered (docs/adr/0004).
-CELERY_BROKER_URL = os.environ.get("PAIRLOOP_BROKER_URL", "").strip() or "filesystem://"
-if urlsplit(CELERY_BROKER_URL).scheme not in ("filesystem", "redis", "rediss", "redis+socket"):
+CELERY_BROKER_URL = os.environ.get("PAIRLOOP_BROKER_URL", "").strip() or "filesystem://localhost/"
+_transport = urlsplit(CELERY_BROKER_URL).scheme
+if _transport not in ("filesystem", "redis", "rediss", "redis+socket"):
     raise ImproperlyConfigured(
         "PAIRLOOP_BROKER_URL must look like redis://host:6379/0; leave it unset for the embedded filesystem broker."
     )
-if CELERY_BROKER_URL == "filesystem://":
+if _transport == "filesystem":
     _broker = HOME / "broker"
     for _part in ("messages", "control"):
         (_broker / _part).mkdir(parents=True, exist_ok=True)
@@ -285,12 +286,12 @@ if CELERY_BROKER_URL == "filesystem://":
 else:
     # Explicit, because redis-py's defaults change between releases.
     CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 2, "health_check_interval": 30}
+    CELERY_WORKER_DISABLE_PREFETCH = True  # Redis alone knows it; elsewhere the worker would warn
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_DISABLE_PREFETCH = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"training.tasks.run_job": {"queue": "gpu"}}

@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "settings.md").read_text()
 
 
-def settings_with(tmp_path: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def settings_with(
+    tmp_path: Path, shown: str = "s.DATABASES['default']", **environment: str
+) -> "subprocess.CompletedProcess[str]":
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PAIRLOOP_")}
     return subprocess.run(
-        [sys.executable, "-c", "import config.settings as s; print(s.DATABASES['default'])"],
+        [sys.executable, "-c", f"import config.settings as s; print({shown})"],
         cwd=ROOT,
         env={**clean, "PAIRLOOP_HOME": str(tmp_path), **environment},
         capture_output=True,
@@ -65,6 +68,15 @@ def test_the_sign_in_provider_is_asked_over_tls(tmp_path: Path, issuer: str) -> 
     assert done.returncode != 0
     assert "https://" in done.stderr.strip().splitlines()[-1]
     assert settings_with(tmp_path, PAIRLOOP_OIDC_ISSUER="https://login.example.org/", **others).returncode == 0
+
+
+def test_the_embedded_broker_has_an_address_that_kombu_takes_without_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedded = settings_with(tmp_path, "s.CELERY_BROKER_URL")
+    Connection(embedded.stdout.strip()).info()
+    assert embedded.stdout.startswith("filesystem://")
+    assert caplog.messages == []
 
 
 def test_the_secret_key_is_made_once_and_only_we_may_read_it(tmp_path: Path) -> None:
