@@ -1,5 +1,6 @@
 """What a click on the judging pages sends."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -15,6 +16,7 @@ from annotate.services.edits import LONGEST_EDIT, tidy
 CLEARLY = 2
 # After A or B: with the person's own version.
 EDITED = "+"
+RANKS_MISSING = _("Every answer needs a rank; equal ones are a tie. Missing: %(letters)s.")
 
 
 class _Shared(dict[str, forms.Field]):
@@ -158,6 +160,17 @@ class RatingForm(DecisionForm):
     value = forms.ChoiceField(choices=Thumb.choices, required=False)
 
 
+def ranks_sent(data: QueryDict, count: int) -> list[int | None]:
+    """The ranks of the first ``count`` answers as shown; None where none was given."""
+    sent = [data.get(f"rank_{number}", "") for number in range(1, count + 1)]
+    return [int(raw) if len(raw) == 1 and raw in "123456" else None for raw in sent]
+
+
+def ranks_missing(ranks: Sequence[int | None]) -> str:
+    """The letters of the answers without a rank, as ``RANKS_MISSING`` names them; nothing when all have one."""
+    return ", ".join(letter for letter, rank in zip(LETTERS, ranks, strict=False) if rank is None)
+
+
 class RankingForm(DecisionForm):
     """``rank_1`` is the rank of the first answer as shown, and so on. Saving without all of them is told."""
 
@@ -166,25 +179,17 @@ class RankingForm(DecisionForm):
 
     def __init__(self, project: Project, data: QueryDict) -> None:
         super().__init__(project, data)
-        self.ranks = [self._rank(data.get(f"rank_{number}", "")) for number in range(1, len(LETTERS) + 1)]
-
-    @staticmethod
-    def _rank(raw: str) -> int | None:
-        return int(raw) if len(raw) == 1 and raw in "123456" else None
+        self.ranks = ranks_sent(data, len(LETTERS))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean()
         values["ranks"] = []
         if values.get("value") == Ranked.RANKED:
-            count = self._shown(values)
-            if None in self.ranks[:count]:
-                missing = ", ".join(LETTERS[number] for number in range(count) if self.ranks[number] is None)
+            given = self.ranks[: self._shown(values)]
+            if missing := ranks_missing(given):
                 self.trouble = missing[0]
-                raise forms.ValidationError(
-                    _("Every answer needs a rank; equal ones are a tie. Missing: %(letters)s."),
-                    params={"letters": missing},
-                )
-            values["ranks"] = self.ranks[:count]
+                raise forms.ValidationError(RANKS_MISSING, params={"letters": missing})
+            values["ranks"] = given
         return values
 
     def _shown(self, values: dict[str, Any]) -> int:

@@ -197,19 +197,18 @@ class SettingsForm(ProjectForm):
                     params={"most": MOST_CHECKS, "sum": gold + rechecks},
                 ),
             )
-        questions, there = (
-            values.get("quiz_questions") or 0,
-            quiz_questions_in(self.instance) if self.instance.pk else 0,
-        )
-        if questions > there:
+        # As the project will be: what it asks may be changed by the same form.
+        asks = Project(pk=self.instance.pk, judging=values.get("judging", self.instance.judging))
+        there = quiz_questions_in(asks)
+        if (values.get("quiz_questions") or 0) > there:
             self.add_error(
                 "quiz_questions",
                 forms.ValidationError(
                     ngettext_lazy(
-                        "There is %(there)d gold question, so that the quiz can ask no more. Make gold questions of "
-                        "comparisons that have a verdict, on the review pages.",
-                        "There are %(there)d gold questions, so that the quiz can ask no more. Make gold questions of "
-                        "comparisons that have a verdict, on the review pages.",
+                        "There is %(there)d gold question of the kind that is asked here, so that the quiz can ask no "
+                        "more. Make gold questions on the pages of comparisons, or of sets of answers for rankings.",
+                        "There are %(there)d gold questions of the kind that is asked here, so that the quiz can ask "
+                        "no more. Make gold questions on the pages of comparisons, or of sets of answers for rankings.",
                         there,
                     ),
                     params={"there": there},

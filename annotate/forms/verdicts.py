@@ -57,10 +57,7 @@ class OrderVerdictForm(_Ranks, _Noted):
         return {"ranks": [] if cleaned.get("exclude") else given, "note": cleaned.get("note", "")}
 
 
-class GoldForm(forms.Form):
-    """The answer to a comparison that is known to be right."""
-
-    expected = forms.CharField(max_length=10, widget=forms.HiddenInput)
+class _Explained(forms.Form):
     explanation = forms.CharField(
         label=_("Why this is right"),
         required=False,
@@ -72,16 +69,14 @@ class GoldForm(forms.Form):
     )
 
 
-class GoldOrderForm(_Ranks):
-    """Which orders of a lineup's responses are known to be right, perhaps of two of them alone."""
+class GoldForm(_Explained):
+    """The answer to a comparison that is known to be right."""
 
-    explanation = forms.CharField(
-        label=_("Why this is right"),
-        required=False,
-        max_length=2000,
-        widget=forms.Textarea(attrs={"rows": 2}),
-        help_text=_("For other leads, on this page. Markdown."),
-    )
+    expected = forms.CharField(max_length=10, widget=forms.HiddenInput)
+
+
+class GoldOrderForm(_Ranks, _Explained):
+    """Which orders of a lineup's responses are known to be right, perhaps of two of them alone."""
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

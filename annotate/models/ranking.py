@@ -1,5 +1,6 @@
 """Several answers to one prompt that are to be ordered, and the orders that people gave them."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ class Lineup(models.Model):
     same_as = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="checks")
     # Gold only: the orders that are known to be right, as [[better, worse], ...] of responses; perhaps not of all.
     expected = models.JSONField(default=list, blank=True)
-    # Gold only: why that is right, in Markdown, for leads.
+    # Gold only: why that is right, in Markdown, shown after a quiz.
     explanation = models.TextField(max_length=2000, blank=True)
     # Recheck only: the ranking that is asked again.
     original = models.ForeignKey(
@@ -77,6 +78,13 @@ class LineupAnswer(models.Model):
         return f"response {self.response_id} in lineup {self.lineup_id}"
 
 
+def places_in(lineup: Lineup, *, shown: Sequence[int], ranks: Sequence[int]) -> list[tuple[str, int | None, Response]]:
+    """(letter, rank, response) in the order shown; where nothing was ranked the ranks are None."""
+    responses = {response.pk: response for response in lineup.responses.all()}
+    places = zip_longest("ABCDEF"[: len(shown)], ranks, shown)
+    return [(letter, rank, responses[pk]) for letter, rank, pk in places]
+
+
 class Ranked(models.TextChoices):
     RANKED = "ranked", _("Ranked")
     SKIP = "skip", _("Skip")
@@ -119,6 +127,4 @@ class Ranking(Decision):
     @property
     def places(self) -> list[tuple[str, int | None, Response]]:
         """(letter, rank, response) in the order shown; the rank of a skip is None."""
-        responses = {response.pk: response for response in self.lineup.responses.all()}
-        places = zip_longest("ABCDEF"[: len(self.shown)], self.ranks, self.shown)
-        return [(letter, rank, responses[pk]) for letter, rank, pk in places]
+        return places_in(self.lineup, shown=self.shown, ranks=self.ranks)

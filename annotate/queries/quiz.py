@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from annotate.models import Comparison, Membership, Project, QuizAnswer, QuizAttempt, Role
+from annotate.models import Comparison, Lineup, Membership, Project, QuizAnswer, QuizAttempt, Role, Slot
 
 
 def quiz_due(membership: Membership) -> bool:
@@ -16,9 +16,20 @@ def quiz_due(membership: Membership) -> bool:
     )
 
 
+def quiz_pool(project: Project) -> "dict[str, QuerySet[Comparison] | QuerySet[Lineup]]":
+    """The gold questions to ask from, by kind: those that the project asks for. Where only thumbs are, pairs."""
+    gold = {"project": project, "purpose": Comparison.Purpose.GOLD}
+    pool: dict[str, QuerySet[Comparison] | QuerySet[Lineup]] = {}
+    if project.asks_rankings:
+        pool[Slot.Kind.RANKING] = Lineup.objects.filter(**gold)
+    if project.asks_pairs or not pool:
+        pool[Slot.Kind.PAIR] = Comparison.objects.filter(**gold)
+    return pool
+
+
 def quiz_questions_in(project: Project) -> int:
     """How many gold questions there are to ask from."""
-    return Comparison.objects.filter(project=project, purpose=Comparison.Purpose.GOLD).count()
+    return sum(questions.count() for questions in quiz_pool(project).values())
 
 
 def attempts_left(membership: Membership) -> int:
@@ -66,6 +77,17 @@ def _state(project: Project, member: Membership, attempts: list[QuizAttempt]) ->
 
 def answers_of(attempt: QuizAttempt) -> QuerySet[QuizAnswer]:
     """The attempt's questions in order, with all that their page shows."""
-    return attempt.answers.select_related("comparison__prompt", "comparison__first", "comparison__second").order_by(
-        "position"
+    return _with_texts(attempt.answers.all())
+
+
+def question_of(membership: Membership, *, attempt_id: int, position: int) -> QuizAnswer | None:
+    """That question, with all that its page shows, if it is the member's."""
+    mine = {"attempt__project": membership.project_id, "attempt__user": membership.user_id}
+    return _with_texts(QuizAnswer.objects.filter(attempt=attempt_id, position=position, **mine)).first()
+
+
+def _with_texts(questions: QuerySet[QuizAnswer]) -> QuerySet[QuizAnswer]:
+    shown = questions.select_related(
+        "attempt", "comparison__prompt", "comparison__first", "comparison__second", "lineup__prompt"
     )
+    return shown.prefetch_related("lineup__responses").order_by("position")

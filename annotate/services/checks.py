@@ -121,14 +121,14 @@ def unasked_gold(
     """Gold questions of the kind that this annotator was never asked, also not in a quiz, and did not decide before."""
     met = Q(annotator=annotator) | Q(only_for=annotator)
     asked = Slot.objects.filter(met, **{SUBJECTS[kind]: OuterRef("pk")})
+    in_quiz = QuizAnswer.objects.filter(attempt__user=annotator, **{SUBJECTS[kind]: OuterRef("pk")})
     golds = {"project": project, "purpose": Comparison.Purpose.GOLD}
     if kind == Slot.Kind.RANKING:
         ranked = Ranking.objects.filter(annotator=annotator, lineup=OuterRef("same_as"))
-        return Lineup.objects.filter(~Exists(asked), ~Exists(ranked), **golds)
+        return Lineup.objects.filter(~Exists(asked), ~Exists(ranked), ~Exists(in_quiz), **golds)
     judged = Judgment.objects.filter(
         annotator=annotator, comparison__first=OuterRef("first"), comparison__second=OuterRef("second")
     )
-    in_quiz = QuizAnswer.objects.filter(comparison=OuterRef("pk"), attempt__user=annotator)
     return Comparison.objects.filter(~Exists(asked), ~Exists(judged), ~Exists(in_quiz), **golds)
 
 

@@ -5,16 +5,21 @@ that somebody met in the quiz are never slipped into their queue (``services.che
 """
 
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from annotate.models import Comparison, Membership, QuizAnswer, QuizAttempt, Slot
+from annotate import assign
+from annotate.models import Comparison, LineupAnswer, Membership, QuizAnswer, QuizAttempt, Ranked, Slot
+from annotate.orders import orders_right
+from annotate.queries.judging import SUBJECTS
 from annotate.queries.quality import label_of
-from annotate.queries.quiz import attempts_left
+from annotate.queries.quiz import attempts_left, quiz_pool
 from annotate.services.audit import record_deed
 from annotate.services.people import NotAllowedError, may_change
 
@@ -31,8 +36,8 @@ class NoAttemptLeftError(Exception):
 def start_attempt(*, membership: Membership, rng: random.Random) -> QuizAttempt:
     """A new attempt with its questions drawn, or the one that is under way.
 
-    Questions that the person has not met come first, in the quiz as in their queue, and those whose pair still waits to
-    be judged by them come last: the quiz tells the answer. Raises ``QuizNotReadyError`` and
+    Questions that the person has not met come first, in the quiz as in their queue, and those whose answers still wait
+    to be judged by them come last: the quiz tells what is right. Raises ``QuizNotReadyError`` and
     ``NoAttemptLeftError``.
     """
     # Two tabs take turns.
@@ -43,65 +48,103 @@ def start_attempt(*, membership: Membership, rng: random.Random) -> QuizAttempt:
         return begun
     if attempts_left(membership) == 0:
         raise NoAttemptLeftError
-    questions = list(
-        Comparison.objects.filter(project=project, purpose=Comparison.Purpose.GOLD).values_list("pk", flat=True)
-    )
+    questions = _questions(membership)
     if len(questions) < project.quiz_questions:
         raise QuizNotReadyError
-    met = set(
-        QuizAnswer.objects.filter(attempt__user=user, comparison__in=questions).values_list("comparison", flat=True)
-    )
-    met |= set(Slot.objects.filter(annotator=user, comparison__in=questions).values_list("comparison", flat=True))
-    to_come = _still_to_be_asked(membership)
     rng.shuffle(questions)
-    questions.sort(key=lambda pk: (pk in to_come, pk in met))
+    questions.sort(key=lambda question: (question.to_come, question.met))
     attempt = QuizAttempt.objects.create(project=project, user=user, pass_percent=project.quiz_pass_percent)
     QuizAnswer.objects.bulk_create(
-        QuizAnswer(attempt=attempt, position=position, comparison_id=pk, swapped=rng.random() < 0.5)
-        for position, pk in enumerate(questions[: project.quiz_questions], start=1)
+        _asked(question, attempt, position, rng)
+        for position, question in enumerate(questions[: project.quiz_questions], start=1)
     )
     return attempt
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A gold question that could be asked.
+
+    ``met``: the person saw it before. ``to_come``: they may still be asked its answers as ordinary ones.
+    """
+
+    kind: str
+    pk: int
+    met: bool
+    to_come: bool
+
+
+def _questions(membership: Membership) -> list[_Question]:
+    user, found = membership.user, []
+    for kind, pool in quiz_pool(membership.project).items():
+        about = SUBJECTS[kind]
+        met = set(QuizAnswer.objects.filter(attempt__user=user, **{f"{about}__in": pool}).values_list(about, flat=True))
+        met |= set(Slot.objects.filter(annotator=user, **{f"{about}__in": pool}).values_list(about, flat=True))
+        to_come = set(pool.filter(Exists(_ordinary(kind, membership))).values_list("pk", flat=True))
+        found += [_Question(kind, pk, pk in met, pk in to_come) for pk in pool.values_list("pk", flat=True)]
+    return found
+
+
+def _ordinary(kind: str, membership: Membership) -> QuerySet[Slot]:
+    """The slots in which the person may still be asked the answers of the gold question in the outer query."""
+    about = SUBJECTS[kind]
+    mine = Slot.objects.filter(annotator=membership.user_id, **{about: OuterRef(about)})
+    same = {"lineup": OuterRef("same_as")}
+    if kind == Slot.Kind.PAIR:
+        same = {"comparison__first": OuterRef("first"), "comparison__second": OuterRef("second")}
+    ordinary = {f"{about}__purpose": Comparison.Purpose.COLLECT, "state__in": Slot.ACTIVE}
+    return Slot.objects.filter(~Exists(mine), project=membership.project_id, **ordinary, **same)
+
+
+def _asked(question: _Question, attempt: QuizAttempt, position: int, rng: random.Random) -> QuizAnswer:
+    asked = QuizAnswer(attempt=attempt, position=position)
+    if question.kind == Slot.Kind.PAIR:
+        asked.comparison_id, asked.swapped = question.pk, assign.draw_swapped(rng)
+        return asked
+    responses = LineupAnswer.objects.filter(lineup=question.pk).values_list("response", flat=True)
+    asked.lineup_id, asked.shown = question.pk, assign.shown_order(responses, assign.draw_order(rng))
+    return asked
+
+
 @transaction.atomic
 def answer_question(
-    *, membership: Membership, attempt_id: int, position: int, choice: str, now: datetime
+    *, membership: Membership, attempt_id: int, position: int, choice: str, ranks: Sequence[int] = (), now: datetime
 ) -> QuizAnswer | None:
     """Keeps the first answer to a question; a second one, from another tab or a double click, changes nothing.
 
-    The last answer ends the attempt, passed or failed. Returns the question as it stands answered; None when it is not
-    the member's. Raises ``ValueError`` for an unknown choice.
+    A lineup is answered by ``ranked`` with a rank from 1 (best) for each answer in the order shown, and is right when
+    every known order is. The last answer ends the attempt, passed or failed. Returns the question as it stands
+    answered; None when it is not the member's. Raises ``ValueError`` for what is no answer to it.
     """
-    if choice not in dict(QuizAnswer.CHOICES):
-        raise ValueError(f"{choice!r} is no answer; give one of {', '.join(dict(QuizAnswer.CHOICES))}")
     # Locked, so that of two last answers one sees the other.
     mine = QuizAttempt.objects.filter(pk=attempt_id, project=membership.project_id, user=membership.user_id)
     attempt = mine.select_for_update(no_key=True).first()
     if attempt is None:
         return None
-    question = attempt.answers.select_related("comparison").filter(position=position).first()
-    if question is None or attempt.ended_at is not None:
+    question = attempt.answers.select_related("comparison", "lineup").filter(position=position).first()
+    if question is None:
+        return None
+    right = _is_right(question, choice, ranks)
+    if attempt.ended_at is not None:
         return question
-    right = label_of(choice, swapped=question.swapped) == question.comparison.expected
-    QuizAnswer.objects.filter(pk=question.pk, choice="").update(choice=choice, right=right, answered_at=now)
+    QuizAnswer.objects.filter(pk=question.pk, choice="").update(
+        choice=choice, ranks=assign.dense_ranks(ranks), right=right, answered_at=now
+    )
     if not attempt.answers.filter(choice="").exists():
         _end(attempt, membership, now=now)
-    question.refresh_from_db(fields=["choice", "right", "answered_at"])
+    question.refresh_from_db(fields=["choice", "ranks", "right", "answered_at"])
     return question
 
 
-def _still_to_be_asked(membership: Membership) -> set[int]:
-    """Gold questions whose pair the person may still be asked as an ordinary one: the quiz would tell the answer."""
-    mine = Slot.objects.filter(comparison=OuterRef("comparison"), annotator=membership.user_id)
-    waiting = Slot.objects.filter(
-        project=membership.project_id,
-        state__in=Slot.ACTIVE,
-        comparison__purpose=Comparison.Purpose.COLLECT,
-        comparison__first=OuterRef("first"),
-        comparison__second=OuterRef("second"),
-    ).filter(~Exists(mine))
-    golds = Comparison.objects.filter(project=membership.project_id, purpose=Comparison.Purpose.GOLD)
-    return set(golds.filter(Exists(waiting)).values_list("pk", flat=True))
+def _is_right(question: QuizAnswer, choice: str, ranks: Sequence[int]) -> bool:
+    if question.comparison is not None:
+        if choice not in QuizAnswer.OF_A_PAIR or ranks:
+            raise ValueError(f"{choice!r} is no answer to a pair; give one of {', '.join(QuizAnswer.OF_A_PAIR)}")
+        return label_of(choice, swapped=question.swapped) == question.comparison.expected
+    if question.lineup is None or choice != Ranked.RANKED or len(ranks) != len(question.shown):
+        raise ValueError(f"a lineup is answered by {Ranked.RANKED} and {len(question.shown)} ranks")
+    right, known = orders_right(dict(zip(question.shown, ranks, strict=True)), question.lineup.expected)
+    return right == known
 
 
 def _end(attempt: QuizAttempt, membership: Membership, *, now: datetime) -> None:

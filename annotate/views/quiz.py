@@ -15,10 +15,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from annotate import assign
 from annotate.access import SignedInRequest, membership_for
-from annotate.models import QuizAnswer, Role
-from annotate.queries.judging import conversation
+from annotate.forms.quiz import QuizAnswerForm
+from annotate.models import Membership, QuizAnswer, Role
+from annotate.queries.judging import Place, conversation
 from annotate.queries.people import members_of
-from annotate.queries.quiz import answers_of, quiz_due, quiz_questions_in, quiz_states
+from annotate.queries.quiz import answers_of, question_of, quiz_due, quiz_questions_in, quiz_states
 from annotate.services import quiz as service
 from annotate.services.people import NotAllowedError
 
@@ -49,8 +50,7 @@ def quiz(request: SignedInRequest, project_id: int) -> HttpResponse:
     if shown is None:
         context["results"] = questions if attempt and attempt.ended_at else []
         return render(request, "annotate/quiz/overview.html", context)
-    context |= {"question": shown, "of": len(questions), "more": any(not question.choice for question in questions)}
-    return render(request, "annotate/quiz/question.html", context | _shown(shown))
+    return _question_page(request, membership, shown)
 
 
 @require_POST
@@ -73,16 +73,20 @@ def start(request: SignedInRequest, project_id: int) -> HttpResponse:
 def answer(request: SignedInRequest, project_id: int) -> HttpResponse:
     """Keeps the answer and shows whether it was right; the same question answered twice stays as it was first."""
     membership = membership_for(request.user, project_id)
-    choice = request.POST.get("choice", "")
     attempt, position = (_number(request.POST.get(name, "")) for name in ("attempt", "position"))
-    if choice not in dict(QuizAnswer.CHOICES) or membership.paused_at:
+    question = question_of(membership, attempt_id=attempt, position=position)
+    if question is None or membership.paused_at:
         return redirect("annotate:quiz", project_id)
+    form = QuizAnswerForm(question, request.POST)
+    if not form.is_valid():
+        return _question_page(request, membership, question, form=form)
+    said = form.cleaned_data
     question = service.answer_question(
-        membership=membership, attempt_id=attempt, position=position, choice=choice, now=timezone.now()
+        membership=membership, attempt_id=attempt, position=position, now=timezone.now(), **said
     )
     if question is None:
         return redirect("annotate:quiz", project_id)
-    if question.choice != choice:
+    if (question.choice, question.ranks) != (said["choice"], said["ranks"]):
         messages.info(request, _("You had answered this one before; your first answer stands."))
     return redirect(f"{reverse('annotate:quiz', args=[project_id])}?answered={question.position}")
 
@@ -117,7 +121,36 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def _shown(question: QuizAnswer) -> dict[str, Any]:
+def _question_page(
+    request: SignedInRequest, membership: Membership, question: QuizAnswer, *, form: QuizAnswerForm | None = None
+) -> HttpResponse:
+    """The question, and once it is answered what was right; with the ranks that were sent if they were not enough."""
+    others = question.attempt.answers.values_list("choice", flat=True)
+    context = {
+        "membership": membership,
+        "project": membership.project,
+        "question": question,
+        "of": len(others),
+        "more": "" in others,
+        "form": form,
+        "conversation": conversation(question.subject.prompt.messages),
+        **(_lineup_shown(question, form) if question.lineup else _pair_shown(question)),
+    }
+    return render(request, "annotate/quiz/question.html", context, status=422 if form else 200)
+
+
+def _pair_shown(question: QuizAnswer) -> dict[str, Any]:
     pair = question.comparison
+    if pair is None:
+        return {}
     left, right = assign.sides(pair.first, pair.second, swapped=question.swapped)
-    return {"conversation": conversation(pair.prompt.messages), "a": left.text, "b": right.text}
+    return {"a": left.text, "b": right.text}
+
+
+def _lineup_shown(question: QuizAnswer, form: QuizAnswerForm | None) -> dict[str, Any]:
+    sent = form.ranks if form else [None] * len(question.shown)
+    places = [
+        Place(letter, number, response.text, rank or sent[number - 1])
+        for number, (letter, rank, response) in enumerate(question.places, start=1)
+    ]
+    return {"places": places, "ranks": None if question.choice else range(1, len(places) + 1)}

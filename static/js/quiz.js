@@ -14,6 +14,7 @@
   const keysOff = () => {
     try { return localStorage.getItem("pairloop-view-keysoff") === "1"; } catch { return false; }
   };
+  document.body.classList.toggle("view-keysoff", keysOff());
   document.querySelector("[data-focus]")?.focus({ preventScroll: true });
   document.addEventListener("submit", (event) => {
     // The second half of a double click; the server keeps the first answer anyway.

@@ -1,4 +1,4 @@
-// Ranking by keyboard: a digit ranks the marked answer and moves the mark on, Enter saves. Without this file the ranks
+// Ranking by keyboard, in the queue and in the quiz: a digit ranks the marked answer and moves the mark on, Enter saves. Without this file the ranks
 // are radio buttons and the form says what is missing.
 "use strict";
 
@@ -50,7 +50,7 @@
 
   // --- Drafts, beside those of judge.js, which also forgets the old ones ---
 
-  const submitId = () => decision()?.elements.client_id.value;
+  const submitId = () => decision()?.elements.client_id?.value;
   const draftKey = (id) => `pairloop-draft-${id}-ranks`;
   let sentId = null;
 

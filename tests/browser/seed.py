@@ -20,7 +20,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 
 from annotate.models import Project, Role, Slot, User  # noqa: E402
 from annotate.prompt_files import messages_sha256  # noqa: E402
-from annotate.services.checks import make_gold  # noqa: E402
+from annotate.services.checks import make_gold, make_gold_lineup  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
 from annotate.sessions import SessionStore  # noqa: E402
 from tests.cast import join, make_comparison, make_lineup, make_prompt, make_response, make_user  # noqa: E402
@@ -80,6 +80,10 @@ def main(wanted: dict[str, object]) -> dict[str, object]:
         make_history(project, bob)
     for comparison in list(project.comparisons.all()[: int(str(wanted.get("gold", 0)))]):
         make_gold(comparison=comparison, expected="first", actor=project.created_by, explanation="It is *kind*.")
+    for lineup in list(project.lineups.all()[: int(str(wanted.get("gold", 0)))]):
+        make_gold_lineup(
+            lineup=lineup, ranks=[1, 2, None, 3], actor=project.created_by, explanation="The sooner the *better*."
+        )
     return {"project": project.pk, "session": session_of(bob), "username": bob.username}
 
 

@@ -32,3 +32,28 @@ def test_the_quiz_is_passed_by_keyboard_and_opens_the_queue(site: WebSite, visit
     assert broken == []
     saved = "SELECT count(*) FROM annotate_judgment WHERE project_id = ?"
     assert site.rows(saved, desk.project) == [(0,)]
+
+
+def test_rankings_are_asked_in_it_by_the_keys_of_the_ranking_page(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(rankings=2, gold=1, settings={"judging": "ranking", "quiz_questions": 1})
+    page = visit(desk, desk.rank)
+    page.get_by_role("link", name="To the quiz").press("Enter")
+    page.get_by_role("button", name="Start the quiz").press("Enter")
+    expect(page.locator(".rank-order")).to_have_text("0 of 4 ranked")
+    broken = violations(page, "question")
+    # The one that comes sooner is better, and says so; of the third answer, r, nothing is known.
+    for letter in "ABCD":
+        text = page.locator(f"[data-hook={letter.lower()}]").inner_text()
+        page.keyboard.press({"p": "1", "q": "2", "r": "2", "s": "3"}[text[7]])
+        expect(page.locator("#announce")).to_contain_text(f"{letter}: ")
+    expect(page.locator("body[data-ready]")).to_be_attached()
+    page.keyboard.press("Enter")
+    expect(page.locator("#feedback")).to_have_text("Right")
+    expect(page.locator(".feedback")).to_be_focused()
+    expect(page.locator(".feedback em")).to_have_text("better")
+    broken += violations(page, "feedback")
+    expect(page.locator("body[data-ready]")).to_be_attached()
+    page.keyboard.press("Enter")
+    expect(page.locator("#outcome")).to_have_text("Passed")
+    assert broken + violations(page, "end") == []
+    assert site.rows("SELECT count(*) FROM annotate_ranking WHERE project_id = ?", desk.project) == [(0,)]

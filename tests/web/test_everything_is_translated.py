@@ -20,9 +20,9 @@ from django.test import Client
 from django.utils import timezone
 from django.utils.translation import trans_real
 
-from annotate.models import Author, Project, PromptImport, QuizAttempt, User
+from annotate.models import Author, Membership, Project, PromptImport, QuizAttempt, User
 from annotate.said import Said
-from annotate.services.checks import make_gold
+from annotate.services.checks import make_gold, make_gold_lineup
 from annotate.services.review import retract
 from tests import messages
 from tests.cast import (
@@ -244,19 +244,24 @@ def test_rankings_and_the_quiz_can_be_translated_as_well(
         make_lineup(make_prompt(project))
     for expected in ("first", "tie"):
         make_gold(comparison=make_comparison(make_prompt(project), slots=0), expected=expected, actor=alice)
+        make_gold_lineup(lineup=make_lineup(make_prompt(project), slots=0), ranks=[1, 2, 3, None], actor=alice)
     client.force_login(bob)
     here = f"/projects/{project.pk}/"
     Project.objects.update(judging=Project.Judging.RANKING)
     shown = [client.get(here + path, headers={"Accept-Language": "de"}) for path in ("", "rank/", "history/")]
-    Project.objects.update(judging=Project.Judging.PAIRS, quiz_questions=2)
     client.cookies["django_language"] = "de"
-    shown += [client.get(here + path) for path in ("judge/", "quiz/")]
-    shown.append(client.post(here + "quiz/start/", follow=True))
-    for attempt in QuizAttempt.objects.all():
+    ranks = {f"rank_{place}": place for place in (1, 2, 3, 4)}
+    for judging, said in ((Project.Judging.PAIRS, {"choice": "A"}), (Project.Judging.RANKING, ranks)):
+        Project.objects.update(judging=judging, quiz_questions=2, quiz_pass_percent=100, quiz_attempts=9)
+        Membership.objects.update(quiz_passed_at=None)
+        shown += [client.get(here + path, follow=True) for path in ("judge/", "quiz/")]
+        shown.append(client.post(here + "quiz/start/", follow=True))
+        attempt = QuizAttempt.objects.first()
+        assert attempt is not None
         for position in (1, 2):
-            said = {"attempt": attempt.pk, "position": position, "choice": "A"}
-            shown += [client.post(here + "quiz/answer/", said, follow=True), client.get(here + "quiz/")]
-    assert len(shown) >= 10
+            asked = {"attempt": attempt.pk, "position": position, "choice": "ranked"} | said
+            shown += [client.post(here + "quiz/answer/", asked, follow=True), client.get(here + "quiz/")]
+    assert len(shown) >= 17
     known, found = frameworks_own(), []
     for answer in shown:
         assert answer.status_code == 200

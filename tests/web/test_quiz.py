@@ -227,8 +227,12 @@ def test_a_double_submit_says_that_the_first_answer_stands(
     client.post(url(project, "quiz/answer/"), sent | {"choice": "A"})
     page = client.post(url(project, "quiz/answer/"), sent | {"choice": "B"}, follow=True).content.decode()
     assert "your first answer stands" in page
-    for nonsense in ({"choice": "skip"}, {"choice": "A", "position": "77"}, {"choice": "A", "attempt": "x"}):
+    for nonsense in ({"choice": "A", "position": "77"}, {"choice": "A", "attempt": "x"}):
         assert client.post(url(project, "quiz/answer/"), sent | nonsense).status_code == 302
+    for no_choice in ({"choice": "skip"}, {"choice": "ranked"}, {}):
+        asked_again = client.post(url(project, "quiz/answer/"), sent | {"position": 2} | no_choice)
+        assert asked_again.status_code == 422
+        assert "Press one of the buttons" in asked_again.content.decode()
     assert attempt.answers.exclude(choice="").count() == 1
 
 
