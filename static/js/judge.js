@@ -151,7 +151,9 @@
     const status = context?.response?.status;
     // It is not decided yet, and its draft stays, also when an undo leads away from it.
     sentId = null;
+    if (context?.request === onTheWay) onTheWay = null;
     if (status === 409 || status === 422) return;
+    if (context?.sourceElement === decision() && (status === 401 || !(status >= 400 && status < 500))) keep(context.request);
     if (status === 401) toast("toast-signed-out");
     // What nobody asked for, such as looking again, may fail quietly: it is repeated anyway.
     else if (context?.sourceElement?.tagName !== "FORM") return;
@@ -200,6 +202,33 @@
     if (event.target.closest("[data-retry]")) sendAgain();
   });
 
+  // --- A choice that got no answer outlives this page: the next one sends it first (unsent.js) ---
+
+  // None where an old answer is changed. Whose the choices are stands in their names: the next person at this browser
+  // looks for other names.
+  const notes = document.getElementById("unsent");
+  let onTheWay = null;
+
+  // A browser may refuse to keep anything; nothing here depends on it.
+  function kept(action) {
+    try { return action(localStorage); } catch { return null; }
+  }
+  function keep({ action, body }) {
+    // A token is the page's own, and belongs to a session.
+    const fields = [...body].filter(([name]) => name !== "csrfmiddlewaretoken");
+    const entry = { at: Date.now(), url: action, said: sentAs, fields };
+    kept((store) => store.setItem(notes.dataset.prefix + body.get("client_id"), JSON.stringify(entry)));
+  }
+  document.addEventListener("htmx:before:request", (event) => {
+    if (event.detail.ctx.sourceElement === decision()) onTheWay = event.detail.ctx.request;
+  });
+  window.addEventListener("pagehide", () => { if (onTheWay) keep(onTheWay); });
+  function answered(request) {
+    onTheWay = null;
+    const id = request.body?.get("client_id");
+    if (id) kept((store) => store.removeItem(notes.dataset.prefix + id));
+  }
+
   // --- Drafts of what is typed: they survive a reload, and go when the decision is saved ---
 
   const submitId = () => decision()?.elements.client_id.value;
@@ -207,10 +236,6 @@
   const fields = () => [...(decision()?.elements ?? [])].filter((field) => ["rationale", "tags"].includes(field.name));
   let sentId = null;
 
-  // A browser may refuse to keep anything; nothing here depends on it.
-  function kept(action) {
-    try { return action(localStorage); } catch { return null; }
-  }
   function saveDraft(event) {
     if (!["rationale", "tags"].includes(event.target.name) || !submitId()) return;
     const tags = fields().filter((field) => field.checked).map((field) => field.value);
@@ -235,6 +260,11 @@
       if (!(Date.now() - draft.at < DRAFT_MS)) store.removeItem(key);
     }
   });
+  if (notes && kept((store) => Object.keys(store).some((key) => key.startsWith(notes.dataset.prefix)))) {
+    const script = document.createElement("script");
+    script.src = notes.dataset.library;
+    document.head.append(script);
+  }
   restoreDraft();
 
   document.addEventListener("htmx:after:swap", (event) => {
@@ -243,6 +273,7 @@
     // htmx says "after swap" also when it swapped nothing: an error, or a look at a queue that is still empty.
     if (context?.target !== work || ![200, 409, 422].includes(status)) return;
     stopWaiting(true);
+    answered(context.request);
     toasts.replaceChildren();
     if (status === 422) {
       sentId = null;

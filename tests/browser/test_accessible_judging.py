@@ -114,6 +114,16 @@ def unsaved(_site: WebSite, _desk: Desk, page: Page) -> None:
     expect(page.locator(".toast")).to_be_visible()
 
 
+def left_behind(_site: WebSite, desk: Desk, page: Page) -> None:
+    """A page of another day could not send what it had, and its slot is gone by now."""
+    client_id = "00000000-0000-4000-8000-000000000000"
+    fields = [["slot", "999999"], ["client_id", client_id], ["choice", "A"], ["rationale", "It is kind."]]
+    entry = json.dumps({"url": desk.judge, "at": 8e12, "said": "A is better", "fields": fields})
+    key = str(page.locator("#unsent").get_attribute("data-prefix")) + client_id
+    page.evaluate("([key, entry]) => localStorage.setItem(key, entry)", [key, entry])
+    page.reload()
+
+
 def needed(_site: WebSite, _desk: Desk, page: Page) -> None:
     settled(page)
     page.keyboard.press("a")
@@ -144,6 +154,7 @@ STATES: dict[str, tuple[dict[str, object], str, Callable[[WebSite, Desk, Page], 
     "refused": ({"pairs": 2}, "judge", refused, ".empty"),
     "a reason is needed": ({"pairs": 1, "ask_rationale": "required"}, "judge", needed, "[role=alert]"),
     "not saved yet": ({"pairs": 1}, "judge", unsaved, ".toast"),
+    "left behind by another page": ({"pairs": 1}, "judge", left_behind, "[data-state=refused]"),
     "one answer": ({"thumbs": 1}, "thumbs", keys(), "article.item"),
     "the history": ({"items": [RICH]}, "judge", after(decided("a"), history), ".pace"),
     "a change": ({"items": [RICH]}, "judge", after(decided("a"), history, change), "[data-hook=before]"),
@@ -152,6 +163,7 @@ STATES: dict[str, tuple[dict[str, object], str, Callable[[WebSite, Desk, Page], 
 # What the browser itself says of a 409, a 422 and a lost connection, which is tried again and again.
 PROVOKED = {
     "refused": ["409"],
+    "left behind by another page": ["409"],
     "a reason is needed": ["422"],
     "not saved yet": ["ERR_INTERNET_DISCONNECTED", "htmx:error: Failed to fetch"],
 }

@@ -203,7 +203,9 @@ def test_a_server_error_leaves_the_choice_on_the_page(site: WebSite, visit: Visi
     expect(page.locator("button[value=A]")).to_be_enabled()
 
 
-def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: WebSite, visit: Visit) -> None:
+def test_whoever_was_signed_out_is_told_so_and_the_choice_is_sent_once_they_are_back(
+    site: WebSite, visit: Visit
+) -> None:
     desk = site.seed(pairs=2)
     page = visit(desk, desk.judge)
     first = message(page)
@@ -214,10 +216,11 @@ def test_whoever_was_signed_out_is_told_so_and_gets_the_same_pair_again(site: We
     page.keyboard.press("a")
     expect(page.locator(".toast")).to_contain_text("you have been signed out")
     assert message(page) == first
+    assert judgments(site, desk) == []
     page.context.add_cookies([cookie for cookie in cookies if cookie.get("name") == "sessionid"])  # type: ignore[misc]
     page.goto(desk.judge)
-    assert message(page) == first
-    assert judgments(site, desk) == []
+    expect(page.locator("#unsent")).to_contain_text("saved: A is better")
+    assert judgments(site, desk) == [("A", "")]
 
 
 def test_new_work_appears_by_itself_on_the_waiting_page(site: WebSite, visit: Visit) -> None:
