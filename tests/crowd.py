@@ -132,6 +132,37 @@ def fill_rankings(project: Project, *, rankings: int, now: datetime, people: int
     _look_at_the_rows()
 
 
+def fill_waiting(project: Project, *, comparisons: int, now: datetime) -> None:
+    """So many comparisons that nobody has judged, each with one open slot: the pairs of four answers to each prompt."""
+    author = policy_author(project=project, number=1, name="policy 1")
+    prompts, responses, pairs = (_next_id(model) for model in (Prompt, Response, Comparison))
+    asked = -(-comparisons // 6)
+    some_prompt = Prompt(project=project, messages=[{"role": "user", "content": "Where is it?"}], split="train")
+    _insert_made(some_prompt, asked, {"id": f"{prompts} + i", "sha256": "'w' || i"}, now)
+    _insert_made(
+        Response(author=author, text="It is on its way."),
+        4 * asked,
+        {"id": f"{responses} + i", "prompt_id": f"{prompts} + i / 4", "sha256": "'w' || i"},
+        now,
+    )
+    # The six pairs of four: 0-1, 0-2, 0-3, 1-2, 1-3, 2-3.
+    answer = f"{responses} + i / 6 * 4"
+    _insert_made(
+        Comparison(project=project, split="train", round=11),
+        comparisons,
+        {
+            "id": f"{pairs} + i",
+            "prompt_id": f"{prompts} + i / 6",
+            "first_id": f"{answer} + CASE WHEN i %% 6 < 3 THEN 0 WHEN i %% 6 < 5 THEN 1 ELSE 2 END",
+            "second_id": f"{answer} + CASE WHEN i %% 6 = 0 THEN 1 WHEN i %% 6 IN (1, 3) THEN 2 ELSE 3 END",
+        },
+        now,
+    )
+    some_slot = Slot(project=project, kind=Slot.Kind.PAIR)
+    _insert_made(some_slot, comparisons, {"id": f"{_next_id(Slot)} + i", "comparison_id": f"{pairs} + i"}, now)
+    _look_at_the_rows()
+
+
 def _look_at_the_rows() -> None:
     """PostgreSQL plans for empty tables until it has looked, which it does by itself with what is committed alone."""
     with connection.cursor() as cursor:
@@ -181,13 +212,32 @@ def _insert(like: Model, rows: Iterable[dict[str, Any]], now: datetime) -> None:
 
     ``bulk_create`` prepares every value of every row by itself, which takes half a minute for so many.
     """
-    common = {
-        str(field.column): field.get_db_prep_save(field.value_from_object(like), connection)
-        for field in like._meta.concrete_fields
-    }
-    common |= {"created_at": _stored(now)} if "created_at" in common else {}
+    common = _common(like, now)
     columns = [column for column in common if column != "id" or not isinstance(like, Judgment | Ranking)]
     sql = f"INSERT INTO {like._meta.db_table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))})"  # noqa: S608
     values = ([(common | row)[column] for column in columns] for row in rows)
     with connection.cursor() as cursor:
         cursor.executemany(sql, list(values))
+
+
+def _insert_made(like: Model, count: int, made: dict[str, str], now: datetime) -> None:
+    """``count`` rows that equal ``like`` but for the columns of ``made``, which the database makes of a row number i,
+    from 0, by these expressions: a million take seconds."""
+    common = {column: value for column, value in _common(like, now).items() if column not in made}
+    columns = ", ".join([*made, *common])
+    values = ", ".join([*made.values(), *["%s"] * len(common)])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count - 1}) "  # noqa: S608
+            f"INSERT INTO {like._meta.db_table} ({columns}) SELECT {values} FROM n",
+            list(common.values()),
+        )
+
+
+def _common(like: Model, now: datetime) -> dict[str, Any]:
+    """The columns of ``like`` as the database stores them."""
+    common = {
+        str(field.column): field.get_db_prep_save(field.value_from_object(like), connection)
+        for field in like._meta.concrete_fields
+    }
+    return common | ({"created_at": _stored(now)} if "created_at" in common else {})

@@ -13,6 +13,7 @@ from annotate import assign
 from annotate.models import Comparison, Judgment, Membership, Project, Ranking, Rating, Slot, User
 from annotate.queries.columns import Columns, loaded, this_connection
 from annotate.queries.projects import midnight
+from annotate.queries.waiting import everybodys_slots
 from annotate.records import Message
 
 LETTERS = "ABCDEF"
@@ -33,8 +34,7 @@ def open_slots(project: Project, kind: str, *, round_number: int | None = None) 
     full while somebody starves: the second slots of comparisons that they have judged already are not for them.
     ``round_number`` counts only what was sampled in that round.
     """
-    rows = Slot.objects.filter(project=project, kind=kind, state=Slot.State.OPEN, only_for__isnull=True)
-    rows = rows.filter(only_for_group__isnull=True)
+    rows = everybodys_slots().filter(project=project, kind=kind, state=Slot.State.OPEN)
     if round_number is not None:
         rows = rows.filter(**{f"{SUBJECTS[kind]}__round": round_number})
     total = rows.count()

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 
 from annotate.models import COUNTS, Choice, Guideline, Judgment, Membership, Project, Ranking, Rating, Slot, Thumb, User
+from annotate.queries.waiting import claimable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,7 @@ def cards_for(user: User) -> list[ProjectCard]:
     """The user's projects in order of name, each with what waits in its queue."""
     memberships = list(user.memberships.select_related("project").order_by("project__name", "project_id"))
     projects = [membership.project_id for membership in memberships]
-    waiting = {
-        (row["project"], row["kind"]): row["count"]
-        for row in claimable_slots(user)
-        .filter(project__in=projects)
-        .values("project", "kind")
-        .annotate(count=Count("pk"))
-        .order_by()
-    }
+    waiting = claimable(user, projects)
     done: dict[int, int] = {}
     for made in (user.judgments, user.ratings, user.rankings):
         today = made.filter(created_at__gte=midnight(), project__in=projects)
@@ -78,28 +72,19 @@ def cards_for(user: User) -> list[ProjectCard]:
     return [
         ProjectCard(
             membership=membership,
-            open_pairs=waiting.get((membership.project_id, Slot.Kind.PAIR), 0),
-            open_thumbs=waiting.get((membership.project_id, Slot.Kind.THUMB), 0),
-            open_rankings=waiting.get((membership.project_id, Slot.Kind.RANKING), 0),
+            open_pairs=waiting[membership.project_id, Slot.Kind.PAIR],
+            open_thumbs=waiting[membership.project_id, Slot.Kind.THUMB],
+            open_rankings=waiting[membership.project_id, Slot.Kind.RANKING],
             done_today=done.get(membership.project_id, 0),
         )
         for membership in memberships
     ]
 
 
-def claimable_slots(user: User) -> QuerySet[Slot]:
-    """Slots that can be given out now: open ones and those whose lease is over, for everybody, them or their group."""
-    groups = Membership.objects.filter(user=user, group__isnull=False).values("group")
-    return Slot.objects.filter(
-        Q(state=Slot.State.OPEN) | Q(state=Slot.State.LEASED, lease_until__lt=timezone.now()),
-        Q(only_for__isnull=True, only_for_group__isnull=True) | Q(only_for=user) | Q(only_for_group__in=groups),
-    )
-
-
 def waiting_in(project: Project, user: User) -> dict[str, int]:
     """How many slots of each kind wait to be given out to everybody or to this person."""
-    counts = claimable_slots(user).filter(project=project).order_by().values_list("kind").annotate(Count("pk"))
-    return dict.fromkeys(Slot.Kind.values, 0) | dict(counts)
+    counts = claimable(user, [project.pk])
+    return {kind: counts[project.pk, kind] for kind in Slot.Kind.values}
 
 
 def decision_counts(project: Project, *, annotator: User | None = None) -> Counts:
