@@ -15,7 +15,7 @@ from training.engine.methods.dpo import DPO
 from training.engine.models import Device
 from training.engine.rows import TrainingRow, usable_rows
 from training.engine.spec import TrainSpec
-from training.engine.train import make_trainer
+from training.engine.trainer import make_trainer
 
 BETA, EPSILON = 0.3, 0.1
 

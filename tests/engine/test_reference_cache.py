@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine.kit import FAST, Row, logged, pairs, score_here, thumbs, train_here
-from training.engine import reference, rundir
+from training.engine import reference, reference_models, rundir
 from training.engine.refcache import SUFFIX, ReferenceCache
 from training.engine.spec import ModelRef, ScoreSpec, TrainSpec
 
@@ -38,8 +38,9 @@ def test_losses_and_rewards_are_those_of_a_run_that_asks_its_reference_in_every_
     assert facts(again) == (answers, 0)
     assert again.manifest_sha256 == first.manifest_sha256, "found or computed: the same bytes"
 
-    monkeypatch.setattr(reference, "give_logprobs", lambda *arguments, **more: {})
-    train_here(tmp_path / "plain", spec(starter, method), rows_for(method))
+    monkeypatch.setattr(reference_models, "give_logprobs", lambda *arguments, **more: {})
+    asking = train_here(tmp_path / "plain", spec(starter, method), rows_for(method))
+    assert "computed_answers" not in asking.about["reference"]
     plain, quick = logged(tmp_path / "plain"), logged(tmp_path / "first")
     assert len(plain) == len(quick) == 6
     for asked, remembered in zip(plain, quick, strict=True):

@@ -25,12 +25,8 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 def keep(written: Path, root: Path, *, about: Mapping[str, Any], limit: int) -> Path:
     """Publishes the folder `written` (named checkpoint-N) below `root`, and removes all but the newest `limit`."""
     root.mkdir(exist_ok=True)
-    rundir.write_manifest(written, about)
     place = root / written.name
-    if place.exists():  # of an earlier process that went on further than the checkpoint we resumed from
-        shutil.rmtree(place)
-    written.rename(place)
-    rundir.fsync_folder(root)
+    rundir.put_in_place(written, place, about)
     for _, old in _numbered(root)[:-limit]:
         shutil.rmtree(old)
     return place

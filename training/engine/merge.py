@@ -37,7 +37,6 @@ def merge(job: Job, spec: MergeSpec) -> str:
     shutil.rmtree(aside, ignore_errors=True)
     merged.save_pretrained(aside)
     chat.tokenizer.save_pretrained(aside)
-    job.manifest_sha256 = rundir.write_manifest(aside, {"revision": ref.revision, "dtype": str(merged.config.dtype)})
-    aside.rename(job.path / MODEL)
-    rundir.fsync_folder(job.path)
+    about = {"revision": ref.revision, "dtype": str(merged.config.dtype)}
+    job.manifest_sha256 = rundir.put_in_place(aside, job.path / MODEL, about)
     return Said("The adapter was merged into a whole model.")

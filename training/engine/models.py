@@ -4,7 +4,7 @@ import importlib.util
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from training.engine import rundir
 from training.engine.chat import Chat, prepare_tokenizer
 from training.engine.job import Failure, Job
 from training.engine.machine import computes_bf16
-from training.engine.spec import ModelRef
+from training.engine.spec import ModelRef, TrainSpec
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +56,11 @@ def choose_device(wanted: str, precision: str = "auto") -> Device:
             ),
         )
     return Device("cuda" if available else "cpu", bf16=able and precision != "float32")
+
+
+def for_training(spec: TrainSpec, device: Device) -> Device:
+    """With the precision that weights are held in: where all of them are trained, steps are too small for bfloat16."""
+    return replace(device, bf16=False) if spec.adaptation == "full" else device
 
 
 def load_tokenizer(ref: ModelRef, job: Job) -> Chat:
@@ -181,6 +186,12 @@ def add_adapter(base: "PreTrainedModel", folder: str, *, trainable: bool) -> "Pe
                 why=_short(error),
             ),
         ) from error
+
+
+def with_adapter_merged(base: Any, folder: str) -> Any:
+    """`base` with the adapter's weights added into its own, all of them to be trained. Raises Failure `bad_adapter`."""
+    merged: Any = add_adapter(base, folder, trainable=False).merge_and_unload()
+    return merged.requires_grad_(True)  # peft had frozen the base's weights
 
 
 def check_adapter(folder: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ exception: it is appended to, and its reader tolerates a torn last line.
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -281,6 +282,16 @@ def write_manifest(folder: Path, about: Mapping[str, Any]) -> str:
     write_atomically(folder / MANIFEST, json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n")
     for inside in {(folder / name).parent for name in files}:
         fsync_folder(inside)
+    return digest
+
+
+def put_in_place(written: Path, place: Path, about: Mapping[str, Any]) -> str:
+    """Gives a folder that was written aside its manifest, whose sha256 it returns, and its name beside it, durably."""
+    digest = write_manifest(written, about)
+    if place.exists():  # of an earlier process, which was killed or went on further than where we resumed
+        shutil.rmtree(place)
+    written.rename(place)
+    fsync_folder(place.parent)
     return digest
 
 

@@ -121,10 +121,7 @@ def build(job: Job, spec: StarterSpec, *, show: bool = False) -> str:
     shutil.rmtree(aside, ignore_errors=True)
     model.to("cpu").save_pretrained(str(aside))
     tokenizer.save_pretrained(str(aside))
-    job.manifest_sha256 = rundir.write_manifest(aside, {"starter": spec.to_json()})
-    shutil.rmtree(place, ignore_errors=True)
-    aside.rename(place)
-    rundir.fsync_folder(job.path)
+    job.manifest_sha256 = rundir.put_in_place(aside, place, {"starter": spec.to_json()})
     job.metrics |= {"parameters": parameters, "steps": total, "loss": round(progress.loss, 4)}
     _say(job, "done", f"The starter model is ready: {place}", show=show)
     return Said("Built a starter model of %(parameters)s parameters.", parameters=parameters)
