@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from annotate.known_orders import most_steps
 from annotate.models import Verdict
 
 
@@ -21,10 +22,13 @@ class _Ranks(forms.Form):
     def __init__(self, *args: Any, size: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.names = [f"rank_{number}" for number in range(1, size + 1)]
-        choices = [("", "–"), *((str(rank), str(rank)) for rank in range(1, size + 1))]
+        # Ranks, and numbers of responses too: there are as many.
+        self.numbers = [("", "–"), *((str(number), str(number)) for number in range(1, size + 1))]
         for number, name in enumerate(self.names, start=1):
             label = _("Rank of response %(number)s") % {"number": number}
-            self.fields[name] = forms.ChoiceField(label=label, choices=choices, required=False)
+            self.fields[name] = forms.ChoiceField(label=label, choices=self.numbers, required=False)
+        # The first of them is what a form that is wrong as a whole wants looked at.
+        self.order_fields(self.names)
 
     def ranks_wanted(self) -> list[forms.BoundField]:
         """The fields of the ranks."""
@@ -76,8 +80,39 @@ class GoldForm(_Explained):
 
 
 class GoldOrderForm(_Ranks, _Explained):
-    """Which orders of a lineup's responses are known to be right, perhaps of two of them alone."""
+    """Which orders of a lineup's responses are known to be right: by ranks, two by two, or both."""
+
+    def __init__(self, *args: Any, size: int, **kwargs: Any) -> None:
+        super().__init__(*args, size=size, **kwargs)
+        self.pairs = [(f"better_{number}", f"worse_{number}") for number in range(1, most_steps(size) + 1)]
+        for number, (better, worse) in enumerate(self.pairs, start=1):
+            for name, label in (
+                (better, _("Order %(number)s: the better response")),
+                (worse, _("Order %(number)s: the worse response")),
+            ):
+                self.fields[name] = forms.ChoiceField(
+                    label=label % {"number": number}, choices=self.numbers, required=False
+                )
+
+    def orders_wanted(self) -> list[tuple[forms.BoundField, forms.BoundField]]:
+        """The fields of the orders of two."""
+        return [(self[better], self[worse]) for better, worse in self.pairs]
+
+    def says_orders(self) -> bool:
+        """Was any order of two sent, so that its fields must be seen?"""
+        return any(field.data for pair in self.orders_wanted() for field in pair)
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        return {"ranks": self.ranks_given(), "explanation": cleaned.get("explanation", "")}
+        orders = []
+        for better, worse in self.pairs:
+            above, below = cleaned.get(better), cleaned.get(worse)
+            if not above and not below:
+                continue
+            if not above or not below:
+                self.add_error(worse if above else better, _("Choose the other response too, or none."))
+            elif above == below:
+                self.add_error(worse, _("A response is not above itself. Choose another one."))
+            else:
+                orders.append((int(above), int(below)))
+        return {"ranks": self.ranks_given(), "orders": orders, "explanation": cleaned.get("explanation", "")}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
+from annotate.known_orders import steps
 from annotate.models import (
     COUNTS,
     Closure,
@@ -55,6 +56,7 @@ class LineupDispute:
     lowest_tau: float | None
     verdict: OrderVerdict | None
     # The gold question that these answers are, if any; and what is known, as places: (1, 3) says that 1 is above 3.
+    # What follows from others is left out.
     gold: Lineup | None
     known: list[tuple[int, int]]
 
@@ -147,7 +149,7 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
     lowest = lowest_tau(dict(enumerate(order.ranks)) for order in orders if order.ranks)
     number_of = {place.response.pk: place.number for place in places}
     gold = Lineup.objects.filter(same_as=lineup.same_as_id or lineup.pk, purpose=Comparison.Purpose.GOLD).first()
-    known = [(number_of[better], number_of[worse]) for better, worse in (gold.expected if gold else [])]
+    known = [(number_of[better], number_of[worse]) for better, worse in steps(gold.expected if gold else [])]
     return LineupDispute(lineup, places, orders, lowest, verdict, gold, known)
 
 

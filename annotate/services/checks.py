@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
+from annotate.known_orders import CircleError, implied
 from annotate.models import (
     COUNTS,
     Comparison,
@@ -61,16 +62,31 @@ def make_gold(*, comparison: Comparison, expected: str, actor: User, explanation
     return _keep_gold(comparison, expected=expected, explanation=explanation, actor=actor)
 
 
-def make_gold_lineup(*, lineup: Lineup, ranks: Sequence[int | None], actor: User, explanation: str = "") -> Lineup:
+def make_gold_lineup(
+    *,
+    lineup: Lineup,
+    ranks: Sequence[int | None],
+    orders: Sequence[tuple[int, int]] = (),
+    actor: User,
+    explanation: str = "",
+) -> Lineup:
     """A gold question on the lineup's responses; all else as ``make_gold``.
 
-    ``ranks`` has one for each response in order of id, 1 the best, None where nothing is known of it. Known are the
-    orders of each two different ranks: of equal ones nothing is. Raises ``ValueError`` when they are not as many.
+    ``ranks`` has one for each response in order of id, 1 the best, None where nothing is said of it: known are the
+    orders of each two different ranks, of equal ones nothing is. ``orders`` are more (better, worse), the responses
+    counted from 1 in order of id. What follows from all of them is known too. Raises ``ValueError`` when the ranks are
+    not as many as the responses.
     """
     lineup = lineup.same_as or lineup
-    responses = sorted(lineup.responses.values_list("pk", flat=True))
-    given = {pk: rank for pk, rank in zip(responses, ranks, strict=True) if rank is not None}
-    known = [[better, worse] for better, worse in permutations(given, 2) if given[better] < given[worse]]
+    responses = dict(enumerate(sorted(lineup.responses.values_list("pk", flat=True)), start=1))
+    given = {place: rank for place, rank in zip(responses, ranks, strict=True) if rank is not None}
+    ranked = [(better, worse) for better, worse in permutations(given, 2) if given[better] < given[worse]]
+    try:
+        known = [[responses[better], responses[worse]] for better, worse in implied([*ranked, *orders])]
+    except CircleError as error:
+        circle = " › ".join(map(str, error.circle))
+        message = _("The orders go in a circle (%(circle)s), which no ranking can have. Leave one of them out.")
+        raise NotGoldError(message % {"circle": circle}) from error
     if not known:
         raise NotGoldError(_("Say of two responses at least which one must be above the other."))
     if lineup.checks.filter(purpose=Comparison.Purpose.GOLD).exists():

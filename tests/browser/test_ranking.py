@@ -4,6 +4,7 @@ import json
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.axe import violations
 from tests.browser.conftest import Desk, Visit, WebSite
 from tests.browser.hands import settled
 
@@ -96,3 +97,19 @@ def test_a_server_without_scripts_gets_the_same_ranking(site: WebSite, visit: Vi
     page.get_by_role("button", name="Save ranking").click()
     expect(page.locator("[data-hook=today]")).to_have_text("1 today")
     assert saved(site, desk) == [([4, 1, 2, 3], 6)]
+
+
+def test_a_lead_says_two_by_two_what_is_known_of_a_set(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(rankings=1, lead=True, settings={"judging": "ranking"})
+    ((lineup,),) = site.rows("SELECT id FROM annotate_lineup WHERE project_id = ?", desk.project)
+    page = visit(desk, f"/projects/{desk.project}/lineups/{lineup}/")
+    page.get_by_text("Use as a gold question").first.press("Enter")
+    page.get_by_text("Two by two", exact=True).press("Enter")
+    broken = violations(page, "gold question")
+    for number, (better, worse) in enumerate((("1", "2"), ("3", "4")), start=1):
+        page.get_by_label(f"Order {number}: the better response").select_option(better)
+        page.get_by_label(f"Order {number}: the worse response").select_option(worse)
+    page.get_by_role("button", name="Use as a gold question").press("Enter")
+    known = page.get_by_role("region", name="These answers are a gold question.").get_by_role("listitem")
+    expect(known).to_have_text(["Response 1 is above response 2.", "Response 3 is above response 4."])
+    assert broken + violations(page, "what is known") == []

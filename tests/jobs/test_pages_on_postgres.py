@@ -12,7 +12,7 @@ from tests.live_site import ROOT
 
 PAGES = ["accounts", "assignments", "audit", "dashboard", "exports", "judging_pages", "limits", "people", "policies"]
 PAGES += ["project_pages", "prompt_pages", "quality_pages", "quiz", "rankings", "registry", "release", "runs"]
-PAGES += ["snapshot_aggregation", "snapshot_rankings", "trials", "unsettled", "checks_of_rankings"]
+PAGES += ["snapshot_aggregation", "snapshot_rankings", "trials", "unsettled", "checks_of_rankings", "quiz_of_rankings"]
 
 
 # Hundreds of tests in one: a busy machine takes its time for them.

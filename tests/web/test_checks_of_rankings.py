@@ -82,6 +82,49 @@ def test_a_lead_marks_what_is_known_of_a_set_perhaps_one_order_alone(
     assert list(broken()) == []
 
 
+def test_a_lead_says_two_by_two_what_no_list_of_ranks_can_and_is_told_of_a_circle(
+    client: Client, asks: Project, lea: User, bob: User
+) -> None:
+    lineup = make_lineup(make_prompt(asks), slots=0)
+    one, two, three, four = sorted(lineup.responses.values_list("pk", flat=True))
+    client.force_login(lea)
+    page, mark = (reverse(f"annotate:{name}", args=[asks.pk, lineup.pk]) for name in ("lineup", "make_gold_lineup"))
+    assert client.get(page).content.decode().count(' name="better_') == 4
+    apart = {"better_1": "1", "worse_1": "2", "better_4": "3", "worse_4": "4"}
+    for wrong, told in (
+        ({"better_2": "2"}, "Choose the other response too, or none."),
+        ({"worse_2": "2"}, "Choose the other response too, or none."),
+        ({"better_2": "2", "worse_2": "2"}, "A response is not above itself."),
+        ({"better_2": "2", "worse_2": "1"}, "The orders go in a circle (1 › 2 › 1)"),
+        (
+            {"better_2": "2", "worse_2": "3", "rank_4": "1", "rank_1": "2"},
+            "The orders go in a circle (1 › 2 › 3 › 4 › 1)",
+        ),
+        ({"better_2": "5", "worse_2": "1"}, "Select a valid choice"),
+    ):
+        refused = client.post(mark, apart | wrong)
+        assert refused.status_code == 422
+        assert told in refused.content.decode()
+        assert '<details class="known-orders" open>' in refused.content.decode()
+    assert not lineup.checks.exists()
+    assert client.post(mark, apart).status_code == 302
+    gold = lineup.checks.get()
+    assert gold.expected == [[one, two], [three, four]]
+    body = client.get(page).content.decode()
+    assert body.count("is above response") == 2
+    make_ranking(gold, bob, [2, 3, 1, 4])  # between the two pairs nothing is known
+    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
+    assert (found.gold.hits, found.gold.n) == (2, 2)
+    assert list(broken()) == []
+
+
+def test_ranks_and_orders_of_two_are_known_together_with_all_that_follows(asks: Project, lea: User) -> None:
+    lineup = make_lineup(make_prompt(asks), slots=0)
+    one, two, three, four = sorted(lineup.responses.values_list("pk", flat=True))
+    gold = make_gold_lineup(lineup=lineup, ranks=[1, 2, 2, None], orders=[(2, 4)], actor=lea)
+    assert gold.expected == [[one, two], [one, three], [one, four], [two, four]]
+
+
 def test_a_gold_set_comes_unmarked_beside_ordinary_work_once_and_to_nobody_who_ranked_it(
     asks: Project, lea: User, bob: User, eve: User
 ) -> None:
