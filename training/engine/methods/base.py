@@ -34,6 +34,15 @@ GUARDS = frozenset(
         "fresh_tokens",
     }
 )
+# What the starter model wants, whatever the method. Each adds its own, or says what it wants otherwise.
+FOR_THE_STARTER: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "batch_size": 8,
+    "gradient_accumulation": 1,
+    "max_length": 256,
+    "lr_scheduler": "linear",
+    "gradient_checkpointing": False,
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Method(ABC):
     label: ClassVar[Said]  # title and about in one line, for lists
     data: ClassVar[Data]  # the rows it trains on
     sources: ClassVar[Mapping[str, Said]] = {}  # which decisions its rows are made of, where that can be chosen
-    losses: ClassVar[Mapping[str, Said]]  # the losses it offers, the usual one first; one line each for the form
+    losses: ClassVar[Mapping[str, Said]] = {}  # the losses it offers, the usual first, a line each; none: there is one
     loss_name: ClassVar[str] = ""  # whose loss it is, where another method has the same one
     knobs: ClassVar[frozenset[str]]  # fields of TrainSpec that only some methods have, and this one has
     expert: ClassVar[Mapping[str, Any]]  # values of TrainSpec's fields to start from, for models of 0.5 to 8 B

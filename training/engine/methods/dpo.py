@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine.checks import Checks
-from training.engine.methods.base import GUARDS, Method, Parts, check_losses
+from training.engine.methods.base import FOR_THE_STARTER, GUARDS, Method, Parts, check_losses
 from training.engine.rows import TrainingRow, pair_row
 
 if TYPE_CHECKING:
@@ -88,16 +88,7 @@ class Dpo(Method):
     # Tiny models (0.9 M parameters) want a hundred times the learning rate of real ones, and several epochs. Measured
     # with 10 % flipped labels on 160 unseen prompts, interval +-0.04, three label seeds: mean true reward 0.36 before;
     # 100 new pairs a round 0.43 to 0.46, 0.55, 0.60, at a KL of 0.1 to 0.9, 1.5 to 2.0, 1.8 to 2.2 nats a response.
-    starter = {  # noqa: RUF012
-        "learning_rate": 1e-3,
-        "beta": 0.1,
-        "epochs": 4.0,
-        "batch_size": 8,
-        "gradient_accumulation": 1,
-        "max_length": 256,
-        "lr_scheduler": "linear",
-        "gradient_checkpointing": False,
-    }
+    starter = FOR_THE_STARTER | {"beta": 0.1, "epochs": 4.0}
 
     # Per token: the first two see a margin as many times smaller as the answer has tokens, so the same pull needs a
     # larger beta (IPO's target is 1 / (2 beta) a token; Tülu 3 took 5). Measured on the starter in docs/methods/dpo.md.

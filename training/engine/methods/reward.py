@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine.checks import Checks
-from training.engine.methods.base import Method, Parts
+from training.engine.methods.base import FOR_THE_STARTER, Method, Parts
 from training.engine.rows import STRONGEST, TrainingRow, graded_row
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class _Reward(Method):
     about = Said("gives answers a number, for fDPO, RLOO and GRPO")
     label = Said("Reward model: learn to give answers a number, for fDPO, RLOO and GRPO")
     data = "graded"
-    losses = {}  # noqa: RUF012  # there is one
     knobs = frozenset({"margin"})
     # TRL's own rate for full fine-tuning is 1e-4 at most; a LoRA with a fresh head wants that. One epoch: reward models
     # over-fit early (InstructGPT, 2203.02155, trained one).
@@ -31,15 +30,7 @@ class _Reward(Method):
         "batch_size": 8,
         "gradient_accumulation": 2,
     }
-    starter = {  # noqa: RUF012
-        "learning_rate": 1e-3,
-        "epochs": 3.0,
-        "batch_size": 8,
-        "gradient_accumulation": 1,
-        "max_length": 256,
-        "lr_scheduler": "linear",
-        "gradient_checkpointing": False,
-    }
+    starter = FOR_THE_STARTER | {"epochs": 3.0}
     has_reference = False
     repeats = False
     makes_reward_model = True

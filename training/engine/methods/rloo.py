@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
-from training.engine.methods.base import Parts
+from training.engine.methods.base import FOR_THE_STARTER, Parts
 from training.engine.methods.online import OnlineMethod
 from training.engine.rows import TrainingRow
 
@@ -17,7 +17,6 @@ class _Rloo(OnlineMethod):
     title = "RLOO"
     about = Said("raises what a reward model says of fresh answers")
     label = Said("RLOO: raise what a reward model says of fresh answers")
-    losses = {}  # noqa: RUF012  # there is one
     # TRL's LoRA guidance: ten times its 1e-6 for full fine-tuning. 16 answers a step, 4 prompts.
     expert = {  # noqa: RUF012
         "learning_rate": 1e-5,
@@ -28,17 +27,12 @@ class _Rloo(OnlineMethod):
         "num_generations": 4,
         "max_new_tokens": 256,
     }
-    starter = {  # noqa: RUF012
-        "learning_rate": 1e-3,
+    starter = FOR_THE_STARTER | {
         "beta": 0.05,
         "epochs": 2.0,
         "batch_size": 16,
-        "gradient_accumulation": 1,
         "num_generations": 4,
         "max_new_tokens": 48,
-        "max_length": 256,
-        "lr_scheduler": "linear",
-        "gradient_checkpointing": False,
     }
 
     def trainer(self, job: "Job", spec: "TrainSpec", rows: list[TrainingRow], parts: Parts) -> Any:

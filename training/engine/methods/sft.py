@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from annotate.said import Said
 from training.engine.checks import Checks
-from training.engine.methods.base import GUARDS, Method, Parts
+from training.engine.methods.base import FOR_THE_STARTER, GUARDS, Method, Parts
 from training.engine.rows import TrainingRow, demonstration_row
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ class _Sft(Method):
         "demonstrations": Said("answers that people improved"),
         "chosen": Said("answers that people improved, preferred or rated up"),
     }
-    losses = {}  # noqa: RUF012  # there is one
     knobs = frozenset({"source", *GUARDS})
     # LoRA wants ten times the rate of full fine-tuning, whose usual value is 2e-5 (TRL's default).
     expert = {  # noqa: RUF012
@@ -33,15 +32,7 @@ class _Sft(Method):
         "batch_size": 4,
         "gradient_accumulation": 4,
     }
-    starter = {  # noqa: RUF012
-        "learning_rate": 1e-3,
-        "epochs": 3.0,
-        "batch_size": 8,
-        "gradient_accumulation": 1,
-        "max_length": 256,
-        "lr_scheduler": "linear",
-        "gradient_checkpointing": False,
-    }
+    starter = FOR_THE_STARTER | {"epochs": 3.0}
     has_reference = False
     merges = True
     repeats = False
