@@ -192,6 +192,8 @@ TEMPLATES = [
 PROJECT_PANELS = ["training.panels.loop_panel"]
 JUDGED_PANELS = ["training.panels.trained_on_panel"]
 PROJECT_TABS = ["annotate.tabs.TABS", "training.tabs.TABS"]
+# What the verbs in the audit log mean.
+AUDIT_DEEDS = ["annotate.deeds.DEEDS", "training.deeds.DEEDS"]
 # What `manage.py verify` asks: functions that yield a sentence for each row that should not be.
 INVARIANTS = ["annotate.queries.invariants.broken", "training.queries.invariants.broken"]
 

@@ -1,11 +1,13 @@
 """Forms of the review, retraction and audit pages."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.db.models import Q
+from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 
+from annotate.deeds import SITE, deeds
 from annotate.models import Project, PromptReport, User
 
 
@@ -49,7 +51,18 @@ class RetractionForm(forms.Form):
 
 
 class AuditFilterForm(forms.Form):
-    verb = forms.CharField(label=_("What"), required=False, max_length=60)
+    # A text, because a link may ask for a beginning of verbs as well (``prompts.``).
+    verb = forms.CharField(label=_("What"), required=False, max_length=60, widget=forms.Select)
     actor = forms.CharField(label=_("Who"), required=False, max_length=150)
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(label=_("Before"), required=False, widget=forms.DateInput(attrs={"type": "date"}))
+
+    def __init__(self, data: QueryDict, *, of_site: bool) -> None:
+        super().__init__(data)
+        known = {verb: str(text) for verb, text in deeds().items() if verb.startswith(SITE) == of_site}
+        asked = data.get("verb", "")
+        known |= {asked: asked} if asked and asked not in known else {}
+        cast(forms.Select, self.fields["verb"].widget).choices = [
+            ("", _("Everything")),
+            *sorted(known.items(), key=lambda entry: entry[1].casefold()),
+        ]

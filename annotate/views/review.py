@@ -148,7 +148,7 @@ def site_audit(request: SignedInRequest) -> HttpResponseBase:
 
 
 def _audit(request: SignedInRequest, project: Project | None, page: str, context: dict[str, Any]) -> HttpResponseBase:
-    form = AuditFilterForm(request.GET)
+    form = AuditFilterForm(request.GET, of_site=project is None)
     chosen = form.cleaned_data if form.is_valid() else {}
     entries = queries.audit_entries(project, **_filters(chosen))
     if request.GET.get("format") == "csv":

@@ -81,7 +81,8 @@ def test_owners_of_the_site_read_its_log_and_nobody_elses(client: Client, projec
     client.force_login(User.objects.create_superuser("root"))
     url = reverse("annotate:site_audit")
     page = client.get(url, {"verb": "account.sign_in_failed"}).content.decode()
-    assert "account.sign_in_failed" in page
+    assert "account.sign_in_failed bob" in page
+    assert "account.signed_in root" not in page
     assert "nobody signed in" in page
     assert "project.created" not in client.get(url).content.decode()
     answer = client.get(url, {"format": "csv"})
@@ -115,3 +116,30 @@ def test_what_is_done_to_accounts_in_the_admin_is_noted(client: Client, bob: Use
     assert client.post(reverse("admin:annotate_user_delete", args=[bob.pk]), {"post": "yes"}).status_code == 403
     noted = AuditEntry.objects.get(verb="account.changed")
     assert (noted.actor, noted.subject, noted.detail) == (root, "bob", {"fields": ["password"]})
+
+
+def test_the_page_says_in_the_readers_language_what_was_done(client: Client, project: Project, alice: User) -> None:
+    record_deed(project=project, actor=alice, verb="loop.paused", subject="here")
+    record_deed(project=project, actor=alice, verb="forgotten.verb", subject="there")
+    client.force_login(alice)
+    url = reverse("annotate:audit", args=[project.pk])
+    page = client.get(url, headers={"accept-language": "de"}).content.decode()
+    assert "Schleife pausiert <span" in page
+    assert "loop.paused here" in page
+    assert "forgotten.verb there" in page  # entries outlive the code
+    rows = list(csv.DictReader(io.StringIO(client.get(url, {"format": "csv"}).getvalue().decode())))  # type: ignore[attr-defined]
+    assert {row["what"] for row in rows} >= {"loop.paused", "forgotten.verb"}
+
+
+def test_the_filter_lists_the_deeds_of_its_log_and_takes_a_beginning(
+    client: Client, project: Project, alice: User
+) -> None:
+    record_deed(project=project, actor=alice, verb="loop.paused", subject="here")
+    client.force_login(alice)
+    url = reverse("annotate:audit", args=[project.pk])
+    page = client.get(url, {"verb": "loop."}).content.decode()
+    assert '<option value="loop." selected>loop.</option>' in page
+    assert '<option value="loop.paused">Loop paused</option>' in page
+    assert 'value="account.signed_in"' not in page
+    assert "loop.paused here" in page
+    assert "project.created Parcel" not in page

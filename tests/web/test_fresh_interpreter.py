@@ -35,7 +35,7 @@ values = {name: getattr(ours, name) for name in dir(ours) if name.isupper()}
 values["INSTALLED_APPS"] = [app for app in ours.INSTALLED_APPS if app != "training"]
 values["ROOT_URLCONF"] = "annotate.urls"
 values["PROJECT_PANELS"], values["PROJECT_TABS"] = [], ["annotate.tabs.TABS"]
-values["JUDGED_PANELS"] = []
+values["JUDGED_PANELS"], values["AUDIT_DEEDS"] = [], ["annotate.deeds.DEEDS"]
 settings.configure(**values)
 import django
 django.setup()
