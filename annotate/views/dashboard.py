@@ -1,6 +1,5 @@
 """The lead's view of the work: how much is done, how much is left, how long it takes; as a page and as tables."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,10 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.exports.csv_safety import formula_safe
 from annotate.models import Project, Role, User
 from annotate.queries import dashboard as queries
 from annotate.queries.dashboard import Day
+from annotate.views.tables import csv_file
 
 # Rounds on the page; the CSV has all.
 MOST_ROUNDS = 12
@@ -103,12 +102,7 @@ def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
     rows = tables.get(name)
     if rows is None:
         raise Http404(f"There is no such table: choose one of {', '.join(tables)}.")
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{name}-{project.pk}.csv"'
-    writer = csv.writer(answer)
-    for row in rows(project):
-        writer.writerow([formula_safe(cell) for cell in row])
-    return answer
+    return csv_file(f"{name}-{project.pk}", rows(project))
 
 
 def _days(project: Project) -> Iterator[list[object]]:

@@ -1,6 +1,5 @@
 """The lead's view of quality: agreement, people, shortcuts; as a page and as a table to take away."""
 
-import csv
 from collections.abc import Iterator
 
 from django.contrib.auth.decorators import login_required
@@ -9,13 +8,13 @@ from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.exports.csv_safety import formula_safe
 from annotate.models import Project, Role, User
 from annotate.queries import quality as queries
 from annotate.queries import ranked
 from annotate.stats.agreement import Alpha
 from annotate.stats.intervals import Share
 from annotate.stats.shortcuts import PlaceWins, place_wins
+from annotate.views.tables import csv_file
 
 # Pairs of annotators whose alpha is worked out for the file; the rest have the share.
 MOST_PAIRS_IN_TABLE = 1000
@@ -79,12 +78,7 @@ def table(request: SignedInRequest, project_id: int, name: str) -> HttpResponse:
     rows = tables.get(name)
     if rows is None:
         raise Http404(f"There is no such table: choose one of {', '.join(tables)}.")
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{name}-{project.pk}.csv"'
-    writer = csv.writer(answer)
-    for row in rows(project):
-        writer.writerow([formula_safe(cell) for cell in row])
-    return answer
+    return csv_file(f"{name}-{project.pk}", rows(project))
 
 
 def _agreement(project: Project) -> Iterator[list[object]]:
@@ -163,15 +157,14 @@ def _rankers(project: Project) -> Iterator[list[object]]:
 def annotators_csv(request: SignedInRequest, project_id: int) -> HttpResponse:
     """The table of annotators, pseudonymous, as CSV."""
     project = membership_for(request.user, project_id, role=Role.LEAD).project
+    return csv_file(f"annotators-{project.pk}", _annotators(project))
+
+
+def _annotators(project: Project) -> Iterator[list[object]]:
     people = dict(User.objects.filter(judgments__project=project).values_list("pk", "pseudonym"))
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="annotators-{project.pk}.csv"'
-    table = csv.writer(answer)
     shares = ("left", "gold", "self_consistency", "fast", "ties", "skips")
     columns = [f"{name}_{part}" for name in shares for part in ("share", "low", "high", "n")]
-    table.writerow(
-        ["annotator", "judgments", "median_seconds", *columns, "longest_run", "longest_run_choice", "straight_lined"]
-    )
+    yield ["annotator", "judgments", "median_seconds", *columns, "longest_run", "longest_run_choice", "straight_lined"]
     for entry in queries.annotators(project, queries.rows(project)):
         cells: list[object] = []
         for name in shares:
@@ -179,9 +172,7 @@ def annotators_csv(request: SignedInRequest, project_id: int) -> HttpResponse:
             cells += [share.value, share.low, share.high, share.n]
         choice, length = entry.longest_run
         who = people.get(entry.annotator, "")
-        row = [who, entry.judgments, entry.median_seconds, *cells, length, choice, int(entry.straight_lined)]
-        table.writerow([formula_safe(cell) for cell in row])
-    return answer
+        yield [who, entry.judgments, entry.median_seconds, *cells, length, choice, int(entry.straight_lined)]
 
 
 @require_safe

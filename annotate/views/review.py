@@ -1,6 +1,5 @@
 """Where reviewers work: reports and disagreements, retractions, and the audit log."""
 
-import csv
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,19 +7,19 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for, site_owner
-from annotate.exports.csv_safety import formula_safe
 from annotate.forms.review import AuditFilterForm, ResolutionForm, RetractionForm
 from annotate.models import AuditEntry, Comparison, Lineup, Membership, Project, Prompt, Retraction, Role
 from annotate.queries import review as queries
 from annotate.queries import unsettled
 from annotate.services import review as service
+from annotate.views.tables import long_csv_file
 from annotate.views.verdicts import dispute_context
 
 # The newest verdicts, for a second thought; the audit log has all.
@@ -152,7 +151,8 @@ def _audit(request: SignedInRequest, project: Project | None, page: str, context
     chosen = form.cleaned_data if form.is_valid() else {}
     entries = queries.audit_entries(project, **_filters(chosen))
     if request.GET.get("format") == "csv":
-        return _audit_csv(f"audit-{project.pk if project else 'site'}.csv", entries.iterator(chunk_size=1000))
+        rows = _audit_rows(entries.iterator(chunk_size=1000))
+        return long_csv_file(f"audit-{project.pk if project else 'site'}", rows)
     context |= {"form": form, "page": Paginator(entries, 50).get_page(request.GET.get("page"))}
     return render(request, page, context, status=200 if form.is_valid() else 422)
 
@@ -161,23 +161,8 @@ def _filters(chosen: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value}
 
 
-class _Echo:
-    """A file that hands back what is written, so that csv can stream."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _audit_csv(name: str, entries: Iterator[AuditEntry]) -> StreamingHttpResponse:
-    table = csv.writer(_Echo())
-
-    def lines() -> Iterator[str]:
-        yield table.writerow(["at", "who", "what", "subject", "detail"])
-        for entry in entries:
-            who = entry.actor.username if entry.actor else ""
-            cells = [entry.created_at.isoformat(), who, entry.verb, entry.subject, entry.detail or ""]
-            yield table.writerow([formula_safe(cell) for cell in cells])
-
-    answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+def _audit_rows(entries: Iterator[AuditEntry]) -> Iterator[list[object]]:
+    yield ["at", "who", "what", "subject", "detail"]
+    for entry in entries:
+        who = entry.actor.username if entry.actor else ""
+        yield [entry.created_at.isoformat(), who, entry.verb, entry.subject, entry.detail or ""]

@@ -1,6 +1,4 @@
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -14,9 +12,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.telling import told_error
+from annotate.views.tables import long_csv_file
 from training.models import Job, Loop, Policy
 from training.paths import merged_folder
 from training.queries import registry
@@ -122,24 +120,13 @@ def learned_csv(request: SignedInRequest, project_id: int, number: int) -> Strea
     """The same as a file, a line for each decision."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     found = _policy_of(membership, number)
-    answer = StreamingHttpResponse(_csv_lines(found), content_type="text/csv; charset=utf-8")
-    name = f"policy-{number}-learned-from-project{project_id}.csv"
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    return long_csv_file(f"policy-{number}-learned-from-project{project_id}", _learned_rows(found))
 
 
-def _csv_lines(policy: Policy) -> Iterator[str]:
-    line = io.StringIO()
-    table = csv.writer(line)
-    table.writerow(registry.LESSON_COLUMNS)
+def _learned_rows(policy: Policy) -> Iterator[Iterable[object]]:
+    yield registry.LESSON_COLUMNS
     for lesson in registry.lessons(registry.ancestors(policy)):
-        cells = [getattr(lesson, name) for name in registry.LESSON_COLUMNS]
-        table.writerow([formula_safe(cell) for cell in cells])
-        if line.tell() > 64 * 1024:
-            yield line.getvalue()
-            line.seek(0)
-            line.truncate()
-    yield line.getvalue()
+        yield [getattr(lesson, name) for name in registry.LESSON_COLUMNS]
 
 
 def _release_context(membership: Membership, found: Policy) -> dict[str, Any]:

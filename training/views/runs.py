@@ -1,4 +1,3 @@
-import csv
 from typing import Any
 
 from django.contrib import messages
@@ -10,10 +9,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotate.access import SignedInRequest, membership_for
-from annotate.exports.csv_safety import formula_safe
 from annotate.models import Membership, Role
 from annotate.said import Said
 from annotate.telling import told_error
+from annotate.views.tables import csv_file
 from training.advice import advice
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
@@ -268,13 +267,7 @@ def rows_csv(request: SignedInRequest, project_id: int, number: int) -> HttpResp
     """What the run trains on, a line for each row, with the judgments that went into it."""
     membership = membership_for(request.user, project_id, role=Role.LEAD)
     found = _run_of(membership, number)
-    answer = HttpResponse(content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="run-{number}-rows-project{project_id}.csv"'
-    table = csv.writer(answer)
-    table.writerow(queries.ROW_COLUMNS)
-    for row in queries.snapshot_rows(found):
-        table.writerow([formula_safe(cell) for cell in row])
-    return answer
+    return csv_file(f"run-{number}-rows-project{project_id}", [queries.ROW_COLUMNS, *queries.snapshot_rows(found)])
 
 
 @require_POST
