@@ -7,6 +7,7 @@ from annotate.models.audit import AppendOnlyError, AuditEntry
 from annotate.models.content import Author, Comparison, Prompt, PromptImport, Response
 from annotate.models.people import AnnotatorGroup, Guideline, Invite, Membership, Project, Role, User, WorkedExample
 from annotate.models.quality import (
+    STANDS,
     Adjudication,
     Aggregation,
     Closure,
@@ -25,6 +26,7 @@ from annotate.models.work import COUNTS, Choice, Judgment, Rating, SkipReason, S
 
 __all__ = [
     "COUNTS",
+    "STANDS",
     "Adjudication",
     "Aggregation",
     "AnnotatorGroup",

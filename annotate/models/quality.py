@@ -91,6 +91,10 @@ class RankingPairs(models.TextChoices):
     ALL = "all", _("Every two: up to fifteen rows")
 
 
+# A verdict that another one superseded, or that was withdrawn, is kept and decides nothing any more.
+STANDS = Q(superseded_at__isnull=True)
+
+
 class ReviewerDecision(models.Model):
     """What the verdicts on comparisons and on lineups share. A new one supersedes the old."""
 
@@ -112,9 +116,7 @@ class Adjudication(ReviewerDecision):
 
     class Meta(ReviewerDecision.Meta):
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["comparison"], condition=Q(superseded_at__isnull=True), name="adjudication_current_once"
-            ),
+            models.UniqueConstraint(fields=["comparison"], condition=STANDS, name="adjudication_current_once"),
         ]
 
     def __str__(self) -> str:
@@ -130,9 +132,7 @@ class OrderVerdict(ReviewerDecision):
 
     class Meta(ReviewerDecision.Meta):
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["lineup"], condition=Q(superseded_at__isnull=True), name="order_verdict_current_once"
-            ),
+            models.UniqueConstraint(fields=["lineup"], condition=STANDS, name="order_verdict_current_once"),
         ]
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from annotate.aggregation import EXCLUDED, Decision, Ruling, Vote, agreed_strength, decide, learn_reliability
 from annotate.models import (
+    STANDS,
     Adjudication,
     Aggregation,
     Comparison,
@@ -76,7 +77,7 @@ def reliability_in(project: Project) -> Reliability | None:
 
 def rulings_on(comparison_ids: Sequence[int]) -> dict[int, Ruling]:
     """The verdicts that stand on these comparisons."""
-    standing = Adjudication.objects.filter(comparison__in=comparison_ids, superseded_at__isnull=True)
+    standing = Adjudication.objects.filter(STANDS, comparison__in=comparison_ids)
     return {
         comparison: Ruling(pk, EXCLUDED if verdict == Verdict.EXCLUDE else verdict)
         for pk, comparison, verdict in standing.values_list("pk", "comparison_id", "verdict")
@@ -219,7 +220,7 @@ def decided_lineups(project: Project, decisions: Mapping[int, OrderDecision]) ->
 
 def order_rulings_on(lineup_ids: Sequence[int]) -> dict[int, OrderRuling]:
     """The reviewers' orders that stand for these lineups."""
-    standing = OrderVerdict.objects.filter(lineup__in=lineup_ids, superseded_at__isnull=True)
+    standing = OrderVerdict.objects.filter(STANDS, lineup__in=lineup_ids)
     found = {}
     for verdict in standing.prefetch_related("lineup__responses"):
         responses = sorted(response.pk for response in verdict.lineup.responses.all())

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import CharField, Exists, F, Max, Min, OuterRef, Q, QuerySet
+from django.db.models import CharField, Exists, F, Max, Min, OuterRef, QuerySet
 from django.db.models.functions import Cast, Coalesce
 
 from annotate.models import (
     COUNTS,
+    STANDS,
     Adjudication,
     AuditEntry,
     Comparison,
@@ -16,7 +17,6 @@ from annotate.models import (
     Prompt,
     PromptReport,
     Retraction,
-    Slot,
 )
 
 
@@ -55,32 +55,11 @@ def disputed(project: Project) -> QuerySet[Comparison]:
         .annotate(least=Min(outcome), greatest=Max(outcome))
         .filter(least__lt=F("greatest"))
     )
-    settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
+    settled = Adjudication.objects.filter(STANDS, comparison=OuterRef("pk"))
     return (
         Comparison.objects.filter(
             ~Exists(settled), project=project, purpose=Comparison.Purpose.COLLECT, pk__in=differing.values("comparison")
         )
-        .select_related("prompt", "first", "second")
-        .order_by("id")
-    )
-
-
-def passed_over(project: Project) -> QuerySet[Comparison]:
-    """Ordinary comparisons that were skipped, that nobody else is asked about, and that have no verdict yet.
-
-    Not those of reported prompts: they wait for the report, and are asked again when the prompt is kept.
-    """
-    instead = Slot.objects.filter(replaces=OuterRef("slot"))
-    skipped = Judgment.objects.filter(COUNTS, ~Exists(instead), project=project, choice="skip")
-    settled = Adjudication.objects.filter(comparison=OuterRef("pk"), superseded_at__isnull=True)
-    reported = PromptReport.objects.filter(
-        Q(resolved_at__isnull=True) | Q(resolution=PromptReport.Resolution.WITHDRAWN), prompt=OuterRef("prompt")
-    )
-    return (
-        Comparison.objects.filter(
-            project=project, purpose=Comparison.Purpose.COLLECT, pk__in=skipped.values("comparison")
-        )
-        .filter(~Exists(settled), ~Exists(reported))
         .select_related("prompt", "first", "second")
         .order_by("id")
     )
@@ -99,7 +78,7 @@ def dispute_of(comparison: Comparison) -> Dispute:
         )
         for judgment in judgments
     ]
-    verdict = comparison.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
+    verdict = comparison.verdicts.filter(STANDS).select_related("reviewer").first()
     gold = Comparison.objects.filter(
         project=comparison.project_id,
         purpose=Comparison.Purpose.GOLD,
@@ -117,7 +96,7 @@ def _label(judgment: Judgment, comparison: Comparison) -> str:
 
 def verdicts(project: Project) -> QuerySet[Adjudication]:
     """The verdicts that stand, newest first."""
-    standing = Adjudication.objects.filter(comparison__project=project, superseded_at__isnull=True)
+    standing = Adjudication.objects.filter(STANDS, comparison__project=project)
     return standing.select_related("comparison", "reviewer").order_by("-id")
 
 

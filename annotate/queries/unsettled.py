@@ -1,6 +1,6 @@
 """What waits for a reviewer besides comparisons: lineups that people rank differently, and what nobody could answer.
 
-``review`` has the same questions about comparisons.
+``review`` asks where people judge a comparison differently.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,12 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from annotate.known_orders import steps
 from annotate.models import (
     COUNTS,
+    STANDS,
+    Adjudication,
+    Choice,
     Closure,
     Comparison,
+    Judgment,
     Lineup,
     OrderVerdict,
     Project,
@@ -75,7 +79,7 @@ def disputed_lineups(project: Project) -> list[int]:
     Too differently: Kendall's tau-b of some two of them is ``project.dispute_tau`` or less. Few orders of five answers
     are equal, so that any difference would fill the queue with what needs no reviewer: the rule decides pair by pair.
     """
-    settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
+    settled = OrderVerdict.objects.filter(STANDS, lineup=OuterRef("pk"))
     several = (
         Lineup.objects.filter(~Exists(settled), project=project, purpose=Comparison.Purpose.COLLECT)
         .annotate(
@@ -98,10 +102,23 @@ def disputed_lineups(project: Project) -> list[int]:
     return [lineup for lineup, tau in lowest.items() if tau is not None and tau <= project.dispute_tau]
 
 
+def skipped_comparisons(project: Project) -> QuerySet[Comparison]:
+    """Ordinary comparisons that were skipped, that nobody else is asked about, and that have no verdict yet."""
+    skips = Judgment.objects.filter(COUNTS, project=project, choice=Choice.SKIP)
+    settled = Adjudication.objects.filter(STANDS, comparison=OuterRef("pk"))
+    waiting = Comparison.objects.filter(
+        ~Exists(settled),
+        project=project,
+        purpose=Comparison.Purpose.COLLECT,
+        pk__in=_unanswered(skips).values("comparison"),
+    )
+    return waiting.filter(~Exists(_reported())).select_related("prompt", "first", "second").order_by("id")
+
+
 def skipped_lineups(project: Project) -> QuerySet[Lineup]:
-    """Lineups that were skipped, that nobody else is asked about, and that have no verdict; as ``passed_over``."""
+    """The same of lineups."""
     skips = Ranking.objects.filter(COUNTS, project=project, value="skip")
-    settled = OrderVerdict.objects.filter(lineup=OuterRef("pk"), superseded_at__isnull=True)
+    settled = OrderVerdict.objects.filter(STANDS, lineup=OuterRef("pk"))
     waiting = Lineup.objects.filter(
         ~Exists(settled),
         project=project,
@@ -119,7 +136,7 @@ def skipped_thumbs(project: Project) -> QuerySet[Response]:
     return waiting.filter(~Exists(_reported())).select_related("prompt").order_by("id")
 
 
-def _unanswered(skips: QuerySet) -> QuerySet:  # type: ignore[type-arg]  # of rankings or of ratings
+def _unanswered(skips: QuerySet) -> QuerySet:  # type: ignore[type-arg]  # of any decisions
     """Those of the skips that put nothing back into the queue."""
     return skips.filter(~Exists(Slot.objects.filter(replaces=OuterRef("slot"))))
 
@@ -144,7 +161,7 @@ def dispute_of_lineup(lineup: Lineup) -> LineupDispute:
         )
         for ranking, ranks in ((entry, dict(zip(entry.shown, entry.ranks, strict=False))) for entry in rankings)
     ]
-    verdict = lineup.verdicts.filter(superseded_at__isnull=True).select_related("reviewer").first()
+    verdict = lineup.verdicts.filter(STANDS).select_related("reviewer").first()
     places = [Place(number, response) for number, response in enumerate(responses, start=1)]
     lowest = lowest_tau(dict(enumerate(order.ranks)) for order in orders if order.ranks)
     number_of = {place.response.pk: place.number for place in places}
@@ -161,5 +178,5 @@ def skips_of(response: Response) -> SkippedThumb:
 
 def order_verdicts(project: Project) -> QuerySet[OrderVerdict]:
     """The verdicts on lineups that stand, newest first."""
-    standing = OrderVerdict.objects.filter(lineup__project=project, superseded_at__isnull=True)
+    standing = OrderVerdict.objects.filter(STANDS, lineup__project=project)
     return standing.select_related("reviewer").order_by("-id")

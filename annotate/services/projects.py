@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from django.db import IntegrityError, transaction
 
-from annotate.models import Comparison, Guideline, Membership, Project, Role, User, WorkedExample
+from annotate.models import STANDS, Comparison, Guideline, Membership, Project, Role, User, WorkedExample
 from annotate.services.audit import record_deed
 
 
@@ -64,7 +64,7 @@ class Example:
 
 def example_of(comparison: Comparison) -> Example:
     """The beginning of an example: the comparison's first response as A, its second as B, and what is known of it."""
-    standing = comparison.verdicts.filter(superseded_at__isnull=True).first()
+    standing = comparison.verdicts.filter(STANDS).first()
     known = comparison.expected or (standing.verdict if standing else "")
     turns = comparison.prompt.messages
     prompt = turns[-1]["content"]

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from annotate import assign
-from annotate.models import Adjudication, Comparison, Lineup, OrderVerdict, User, Verdict
+from annotate.models import STANDS, Adjudication, Comparison, Lineup, OrderVerdict, User, Verdict
 from annotate.services.audit import record_deed
 from annotate.services.content import clean_text
 
@@ -60,4 +60,4 @@ def named(subject: Comparison | Lineup) -> str:
 
 
 def _standing(subject: Comparison | Lineup) -> "QuerySet[Adjudication] | QuerySet[OrderVerdict]":
-    return subject.verdicts.filter(superseded_at__isnull=True)
+    return subject.verdicts.filter(STANDS)

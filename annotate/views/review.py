@@ -36,7 +36,7 @@ def review(request: SignedInRequest, project_id: int) -> HttpResponse:
 
 def _review_context(membership: Membership) -> dict[str, Any]:
     project = membership.project
-    pairs, passed = queries.disputed(project), queries.passed_over(project)
+    pairs, passed = queries.disputed(project), unsettled.skipped_comparisons(project)
     lineups, skipped = unsettled.disputed_lineups(project), unsettled.skipped_lineups(project)
     thumbs = unsettled.skipped_thumbs(project)
     context: dict[str, Any] = {

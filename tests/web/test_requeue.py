@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from annotate.models import Comparison, Judgment, Project, Rating, Slot, User
-from annotate.queries.review import passed_over
+from annotate.queries.unsettled import skipped_comparisons
 from annotate.services.checks import make_gold
 from annotate.services.claims import claim_slot
 from annotate.services.corrections import change_judgment, undo_last
@@ -75,23 +75,23 @@ def test_after_three_skips_nobody_else_is_asked_and_a_reviewer_is(
 ) -> None:
     for person in people[:2]:
         skip(project, person)
-        assert not passed_over(project).exists()
+        assert not skipped_comparisons(project).exists()
     skip(project, people[2], "language")
     assert claim(project, people[3]) is None
-    assert passed_over(project).get() == comparison
+    assert skipped_comparisons(project).get() == comparison
     client.force_login(lea)
     page = client.get(f"/projects/{project.pk}/review/").content.decode()
     assert "1 skipped" in page
     assert "Not a language I read" in page
     adjudicate(comparison=comparison, verdict="exclude", note="", reviewer=lea)
-    assert not passed_over(project).exists()
+    assert not skipped_comparisons(project).exists()
 
 
 def test_the_limit_is_the_projects(project: Project, comparison: Comparison, bob: User, lea: User) -> None:
     Project.objects.update(skips_before_review=1)
     skip(project, bob)
     assert claim(project, lea) is None
-    assert passed_over(project).get() == comparison
+    assert skipped_comparisons(project).get() == comparison
 
 
 @pytest.mark.parametrize("reason", ["broken", "harmful"])
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_the_item_itself_goes_to_review_at_once(
 ) -> None:
     skip(project, bob, reason)
     assert claim(project, lea) is None
-    assert passed_over(project).get() == comparison
+    assert skipped_comparisons(project).get() == comparison
 
 
 def test_undoing_a_skip_takes_the_slot_back_and_skipping_again_gives_it_again(
@@ -158,7 +158,7 @@ def test_gold_questions_and_rechecks_are_put_to_nobody_else(
     Slot.objects.create(project=project, kind="pair", comparison=gold, only_for=bob)
     assert skip(project, bob).comparison == gold
     assert gold.slots.count() == 1
-    assert not passed_over(project).exists()
+    assert not skipped_comparisons(project).exists()
 
 
 def test_a_skip_of_an_older_round_is_asked_no_more(project: Project, bob: User, lea: User) -> None:
@@ -170,7 +170,7 @@ def test_a_skip_of_an_older_round_is_asked_no_more(project: Project, bob: User, 
     skip(project, bob)
     assert claim(project, lea) is None
     assert set(old.slots.values_list("state", flat=True)) == {"done", "withdrawn"}
-    assert not passed_over(project).exists()
+    assert not skipped_comparisons(project).exists()
 
 
 @pytest.mark.parametrize(("resolution", "asked"), [("kept", True), ("withdrawn", False)])
@@ -184,7 +184,7 @@ def test_a_reported_prompt_is_asked_of_nobody_until_it_is_kept(
         note="", now=timezone.now(),
     )  # fmt: skip
     assert claim(project, lea) is None
-    assert not passed_over(project).exists()
+    assert not skipped_comparisons(project).exists()
     resolve_reports(project=project, prompt=comparison.prompt, resolution=resolution, reviewer=alice)
     assert (claim(project, lea) is not None) is asked
 

@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from annotate.models import COUNTS, Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
+from annotate.models import COUNTS, STANDS, Adjudication, Aggregation, Judgment, OrderVerdict, Project, Prompt, Ranking
 from annotate.said import Said
 from training.engine.methods import METHODS
 from training.loop import ActiveRecipe, ActiveRun, LastSampling, LoopFacts
@@ -81,9 +81,9 @@ def _new_verdicts(project: Project, *, choices: list[str]) -> int:
     seen = _frozen().filter(judgment=OuterRef("pk"))
     frozen = SnapshotComparison.objects.filter(comparison=OuterRef("comparison")).order_by("-snapshot_id")
     verdicts = Adjudication.objects.filter(
+        STANDS,
         Exists(judged),
         ~Exists(judged.filter(~Exists(seen), choice__in=choices)),
-        superseded_at__isnull=True,
         verdict__in=["first", "second"] + (["both_bad"] if "both_bad" in choices else []),
         comparison__project=project,
         comparison__purpose="collect",
@@ -99,10 +99,10 @@ def _new_orders(project: Project) -> int:
     orders = Ranking.objects.filter(COUNTS, lineup=OuterRef("lineup"))
     seen = _frozen().filter(ranking=OuterRef("pk"))
     verdicts = OrderVerdict.objects.filter(
+        STANDS,
         Exists(orders),
         ~Exists(orders.filter(~Exists(seen), pairs__gt=0)),
         ~Exists(SnapshotLineup.objects.filter(verdict=OuterRef("pk"))),
-        superseded_at__isnull=True,
         lineup__project=project,
         lineup__purpose="collect",
         lineup__split=Prompt.Split.TRAIN,
