@@ -319,10 +319,20 @@
 
   for (const opener of document.querySelectorAll("[data-opens]")) {
     opener.hidden = false;
-    opener.addEventListener("click", () => { help.open ? help.close() : help.showModal(); });
+    opener.addEventListener("click", () => {
+      if (help.open) return help.close();
+      help.showModal();
+      // The button that has the focus stands at its end; it is read from its beginning.
+      help.scrollTop = 0;
+    });
   }
   help.addEventListener("click", (event) => {
     if (event.target === help || event.target.closest("[data-closes]")) help.close();
+  });
+  // What opens below the answers may open behind the bar.
+  document.addEventListener("click", (event) => {
+    const opened = event.target.closest(".extras summary")?.parentElement;
+    if (opened) requestAnimationFrame(() => { if (opened.open) opened.scrollIntoView({ block: "nearest" }); });
   });
   document.addEventListener("click", (event) => {
     if (skip()?.open && !event.target.closest("details.skip")) skip().open = false;
@@ -370,11 +380,14 @@
     if (why) {
       why.open = true;
       (why.querySelector("textarea") ?? why.querySelector("input")).focus();
+      why.scrollIntoView({ block: "nearest" });
     } else {
       found.click();
       // What has just opened is told, and Tab leads into it.
       if (found.tagName === "SUMMARY") found.focus({ preventScroll: true });
     }
   });
+  // A guideline to read, a quiz, a pause: Tab leads into it, and not through all that stands above.
+  if (!decision()) work.querySelector("[data-focus]")?.focus({ preventScroll: true });
   settle(0);
 })();

@@ -95,9 +95,9 @@
     const note = show(key, "refused");
     const page = document.createElement("template");
     page.innerHTML = text;
-    const why = [...page.content.querySelectorAll("[data-spoken], [role=alert]")].map((node) => node.textContent.trim());
-    const sentences = why.filter(Boolean).map((said) => said.replace(/\s+/g, " ").replace(/[^.!?]$/, "$&."));
-    if (sentences.length) note.querySelector("[data-why]").textContent = sentences.join(" ");
+    const said = (selector) => [...page.content.querySelectorAll(selector)].map((node) => node.textContent.trim()).join(" ");
+    const why = said("p[data-spoken], [role=alert]") || said("[data-spoken]");
+    if (why) note.querySelector("[data-why]").textContent = why.replace(/\s+/g, " ");
     const box = note.querySelector("textarea");
     box.value = fields.filter(([name, value]) => TYPED.includes(name) && value.trim()).map(([, value]) => value).join("\n\n");
     box.closest("label").hidden = !box.value;

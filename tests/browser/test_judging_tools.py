@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Desk, Visit, WebSite
-from tests.browser.hands import cut_off, message, press, settled
+from tests.browser.hands import cut_off, eventually, message, press, settled
 
 
 def said(site: WebSite, desk: Desk, columns: str = "choice") -> list[tuple[object, ...]]:
@@ -130,6 +130,37 @@ def test_a_report_leads_to_the_next_pair(site: WebSite, visit: Visit) -> None:
     expect(page.locator("[data-hook=message]")).not_to_have_text(first)
     query = "SELECT reason FROM annotate_promptreport WHERE project_id = ?"
     assert site.rows(query, desk.project) == [("private",)]
+
+
+def test_what_opens_below_the_answers_does_not_open_behind_the_choices(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=1, settings={"ask_strength": True, "reason_tags": ["Tone"]})
+    page = visit(desk, desk.judge, viewport={"width": 390, "height": 640})
+    bar = page.locator(".bar").bounding_box()
+    assert bar
+
+    def in_sight(selector: str) -> bool:
+        box = page.locator(selector).bounding_box()
+        return bool(box and box["y"] > 0 and box["y"] + box["height"] <= bar["y"])
+
+    page.keyboard.press("r")
+    eventually(page, lambda: in_sight("textarea[name=rationale]"))
+    page.keyboard.press("Escape")
+    page.get_by_text("Report this prompt").click()
+    eventually(page, lambda: in_sight(".report .button"))
+
+
+def test_a_page_without_a_choice_leads_tab_into_what_it_says(site: WebSite, visit: Visit) -> None:
+    desk = site.seed(pairs=1)
+    site.rows(
+        "DELETE FROM annotate_guidelineacknowledgement WHERE guideline_id IN "
+        "(SELECT id FROM annotate_guideline WHERE project_id = ?)",
+        desk.project,
+    )
+    page = visit(desk, desk.judge)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="I have read it")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("article.item")).to_be_focused()
 
 
 def test_a_thumb_gets_its_tags_by_keyboard_where_no_words_are_asked(site: WebSite, visit: Visit) -> None:
