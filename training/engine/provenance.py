@@ -1,6 +1,5 @@
 """What checkpoints and weights say they were made from: rows, settings, base, start adapter, versions."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def checkpoint_about(spec: TrainSpec, usable: Sequence[TrainingRow]) -> dict[str
         settings.pop(name)
     return {
         "rows": rows_sha256(usable),
-        "settings": hashlib.sha256(rundir.dumps(settings).encode()).hexdigest(),
+        "settings": rundir.sha256_of_text(rundir.dumps(settings)),
         "start_adapter": _adapter_sha256(spec.start_adapter),
         "base": _base_sha256(spec.model),
         "versions": versions(),
@@ -66,7 +65,7 @@ def _base_sha256(model: str) -> str:
         return ""
     facts: list[object] = [[item.name, item.stat().st_size] for item in sorted(folder.iterdir()) if item.is_file()]
     facts += [rundir.sha256_of(item) for item in (folder / "config.json", folder / rundir.MANIFEST) if item.is_file()]
-    return hashlib.sha256(rundir.dumps(facts).encode()).hexdigest()
+    return rundir.sha256_of_text(rundir.dumps(facts))
 
 
 def _adapter_sha256(folder: str) -> str:

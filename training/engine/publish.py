@@ -35,11 +35,7 @@ def publish_adapter(path: Path, model: Any, adapter: str, about: Mapping[str, An
     """
     from peft import get_peft_model_state_dict
 
-    if not all_finite(get_peft_model_state_dict(model, state_dict=weights, adapter_name=adapter)):
-        raise Failure(
-            "not_finite",
-            Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
-        )
+    _require_finite(get_peft_model_state_dict(model, state_dict=weights, adapter_name=adapter))
     aside = path / ".adapter.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     # Only "default": a plain save also writes the frozen reference beside it.
@@ -77,14 +73,18 @@ def publish_model(job: Job, spec: TrainSpec, device: Device, model: Any, chat: C
         merged = model.bfloat16() if device.bf16 else model
     else:
         merged = model.merge_and_unload()
-    if not all_finite(merged.state_dict()):
-        raise Failure(
-            "not_finite",
-            Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
-        )
+    _require_finite(merged.state_dict())
     aside = path / ".model.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     merged.config.use_cache = True  # the trainer switched it off
     merged.save_pretrained(str(aside))
     chat.tokenizer.save_pretrained(str(aside))
     return rundir.put_in_place(aside, path / "model", about)
+
+
+def _require_finite(weights: dict[str, Any]) -> None:
+    if not all_finite(weights):
+        raise Failure(
+            "not_finite",
+            Said("The trained weights hold NaN or infinity, so there is no policy. Lower the learning rate."),
+        )

@@ -266,6 +266,13 @@ def _files_below(folder: Path) -> list[str]:
     )
 
 
+def manifest_of(files: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, str]:
+    """(sha256, text) of the manifest of ``files``: {name: {"sha256", "bytes"}}."""
+    content = {"files": dict(files), "about": dict(about)}
+    digest = sha256_of_text(dumps(content))
+    return digest, json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n"
+
+
 def write_manifest(folder: Path, about: Mapping[str, Any]) -> str:
     """fsyncs every file below `folder`, writes `manifest.json`, and returns its sha256.
 
@@ -277,9 +284,8 @@ def write_manifest(folder: Path, about: Mapping[str, Any]) -> str:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         files[name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    content = {"files": files, "about": dict(about)}
-    digest = hashlib.sha256(dumps(content).encode()).hexdigest()
-    write_atomically(folder / MANIFEST, json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n")
+    digest, text = manifest_of(files, about)
+    write_atomically(folder / MANIFEST, text)
     for inside in {(folder / name).parent for name in files}:
         fsync_folder(inside)
     return digest
@@ -304,7 +310,7 @@ def verify_manifest(folder: Path, expected_sha256: str = "") -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files: dict[str, dict[str, Any]] = manifest["files"]
-        digest = hashlib.sha256(dumps({"files": files, "about": manifest["about"]}).encode()).hexdigest()
+        digest, _ = manifest_of(files, manifest["about"])
         recorded = {name: str(entry["sha256"]) for name, entry in files.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ManifestError(f"{folder.name}: no readable {MANIFEST} ({error})") from error

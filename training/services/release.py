@@ -107,17 +107,13 @@ def _without_folders(config: Path, policy: Policy) -> bytes:
 
 def _manifest(policy: Policy, listed: dict[str, Any]) -> bytes:
     """As ``rundir.write_manifest`` writes it, of the files as they leave."""
-    content: dict[str, Any] = {
-        "files": listed,
-        "about": {
-            "policy": policy.number,
-            "base": public_base(policy)[0],
-            "revision": policy.base_revision,
-            "trained_manifest_sha256": policy.manifest_sha256,
-        },
+    about = {
+        "policy": policy.number,
+        "base": public_base(policy)[0],
+        "revision": policy.base_revision,
+        "trained_manifest_sha256": policy.manifest_sha256,
     }
-    digest = hashlib.sha256(rundir.dumps(content).encode()).hexdigest()
-    return (json.dumps(content | {"sha256": digest}, indent=2, sort_keys=True) + "\n").encode()
+    return rundir.manifest_of(listed, about)[1].encode()
 
 
 def own_form(policy: Policy) -> str:
