@@ -6,7 +6,7 @@ people by units, and seconds for thousands of units; the tests compare it with t
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from annotate.said import Said
 from annotate.stats.intervals import Share, wilson
 
-_NO_OVERLAP = Said("No comparison was judged by two people yet. Raise the project's overlap.")
-_ALL_ALIKE = Said("Everyone gave the same label everywhere, so chance would agree as well; alpha divides by zero.")
+NO_OVERLAP = Said("No comparison was judged by two people yet. Raise the project's overlap.")
+ALL_ALIKE = Said("Everyone gave the same label everywhere, so chance would agree as well; alpha divides by zero.")
 
 Floats = npt.NDArray[np.float64]
 
@@ -50,15 +50,12 @@ def alpha(
     distance: str = "nominal",
     resamples: int = 1000,
     seed: int = 0,
-    clusters: Mapping[int, int] | None = None,
 ) -> Alpha:
     """Krippendorff's alpha of ``labels`` for a ``nominal``, ``ordinal`` or ``interval`` distance.
 
     Ordinal labels are numbers. The interval is the percentile bootstrap over units: comparisons are drawn again, with
     all that was said of each. Units with the same labels are the same to alpha, so that a sample is a few counts, and
-    a thousand samples cost milliseconds however many units there are. Units that belong together, as the answers of one
-    ranking do, are drawn together: ``clusters`` tells of each unit to which it belongs. Source: Krippendorff (2018),
-    chapter 12.
+    a thousand samples cost milliseconds however many units there are. Source: Krippendorff (2018), chapter 12.
     """
     by_unit: dict[int, dict[int, str | float]] = defaultdict(dict)
     for unit, annotator, label in labels:
@@ -66,11 +63,11 @@ def alpha(
     shared = {unit: list(row.values()) for unit, row in by_unit.items() if len(row) >= 2}
     count = sum(map(len, shared.values()))
     if not shared:
-        return Alpha(None, None, None, 0, 0, _NO_OVERLAP)
+        return Alpha(None, None, None, 0, 0, NO_OVERLAP)
     said = {label for row in shared.values() for label in row}
     values = sorted(said, key=lambda label: (isinstance(label, str), label))
     if len(values) == 1:
-        return Alpha(None, None, None, len(shared), count, _ALL_ALIKE)
+        return Alpha(None, None, None, len(shared), count, ALL_ALIKE)
     place = {value: number for number, value in enumerate(values)}
     pattern_of = {unit: tuple(sorted([place[label] for label in row])) for unit, row in shared.items()}
     alike = Counter(pattern_of.values())
@@ -78,22 +75,11 @@ def alpha(
     units = np.array(list(alike.values()), dtype=float)
     scale = np.array([value if isinstance(value, float) else number for value, number in place.items()])
     value = _alphas(units[None], patterns, scale, distance)[0]
-    independent = len(shared) if clusters is None else len({clusters[unit] for unit in shared})
     # Where nobody ever disagreed, units drawn again never do either: "1 to 1" would pretend to know.
-    if independent < FEWEST_UNITS or value == 1:
+    if len(shared) < FEWEST_UNITS or value == 1:
         return Alpha(float(value), None, None, len(shared), count)
     rng = np.random.default_rng(seed)
-    if clusters is None:
-        drawn = _draw(rng, units.astype(np.int64), resamples)
-    else:
-        number = {key: column for column, key in enumerate(alike)}
-        row_of = {cluster: row for row, cluster in enumerate(sorted({clusters[unit] for unit in shared}))}
-        together = np.zeros((independent, len(alike)))
-        for unit, key in pattern_of.items():
-            together[row_of[clusters[unit]], number[key]] += 1
-        # Clusters alike are one row with a number, as units are: twenty times quicker for thousands of them.
-        rows, times = np.unique(together, axis=0, return_counts=True)
-        drawn = _draw(rng, times, resamples) @ rows
+    drawn = _draw(rng, units.astype(np.int64), resamples)
     # A sample in which everybody says the same has no alpha, and is left out.
     low, high = np.nanpercentile(_alphas(drawn, patterns, scale, distance), [2.5, 97.5])
     return Alpha(float(value), float(low), float(high), len(shared), count)
@@ -113,11 +99,16 @@ def _alphas(units: Floats, patterns: Floats, scale: Floats, distance: str) -> Fl
     # What a unit adds to the coincidence matrix: its pairs of labels, both ways round, each person with the others.
     pairs = patterns[:, :, None] * patterns[:, None, :] - patterns[:, :, None] * np.eye(patterns.shape[1])
     together = (units @ (pairs / (size - 1)[:, None, None]).reshape(len(patterns), -1)).reshape(-1, *pairs.shape[1:])
+    return alphas_of(together, scale, distance)
+
+
+def alphas_of(together: Floats, scale: Floats, distance: str) -> Floats:
+    """Alpha of each coincidence matrix [samples, labels, labels]; NaN where it is undefined."""
     each = together.sum(axis=2)
     apart = _distances(each, scale, distance)
     observed = (together * apart).sum(axis=(1, 2))
     expected = np.einsum("sc,sd,scd->s", each, each, apart) / (each.sum(axis=1) - 1)
-    undefined = np.full(len(units), np.nan)
+    undefined = np.full(len(together), np.nan)
     ratio: Floats = np.divide(observed, expected, out=undefined, where=expected > 0)
     return 1 - ratio
 
@@ -152,18 +143,19 @@ def raw_agreement(labels: Iterable[Label]) -> Share:
     return wilson(same, pairs)
 
 
-def clustered_share(counts: Sequence[tuple[int, int]], *, resamples: int = 1000, seed: int = 0) -> Share:
-    """Hits of all that was counted, when what is counted comes in clusters: ``counts`` are (hits, n) of each.
+def clustered_share(counts: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Share:
+    """Hits of all that was counted, when what is counted comes in clusters: ``counts`` has (hits, n) of each.
 
     The pairs of one ranking hang together, so that Wilson's interval over them would be far too narrow: this one is the
     percentile bootstrap over clusters. None below five clusters, and where all or none were hits.
     """
-    hits, count = sum(hit for hit, _ in counts), sum(n for _, n in counts)
+    clusters = np.asarray(counts, dtype=float).reshape(-1, 2)
+    hits, count = (int(total) for total in clusters.sum(axis=0))
     if count == 0:
         return Share(0, 0, None, None, None)
-    if len(counts) < FEWEST_UNITS or hits in (0, count):
+    if len(clusters) < FEWEST_UNITS or hits in (0, count):
         return Share(hits, count, hits / count, None, None)
-    kinds, times = np.unique(np.array(counts, dtype=float), axis=0, return_counts=True)
+    kinds, times = np.unique(clusters, axis=0, return_counts=True)
     drawn = _draw(np.random.default_rng(seed), times, resamples) @ kinds
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
     return Share(hits, count, hits / count, float(low), float(high))

@@ -48,14 +48,14 @@ def _ranked(project: Project, names: dict[int, User]) -> dict[str, object]:
     orders = ranked.orders(project)
     if not orders:
         return {}
-    lineups = ranked.shared(orders)
-    pairs = ranked.agreement_of_pairs(lineups.values())
+    groups = ranked.shared(orders)
+    pairs = ranked.agreement_of_pairs(groups)
     return {
         "places": _places(project),
-        "agreement": ranked.agreement(lineups.values()),
-        "by_round": ranked.agreement_by_round(lineups.values()),
+        "agreement": ranked.agreement(groups),
+        "by_round": ranked.agreement_by_round(groups),
         "pairs": [(names.get(pair.left), names.get(pair.right), pair.found) for pair in pairs],
-        "annotators": [(names.get(entry.annotator), entry) for entry in ranked.annotators(project, orders, lineups)],
+        "annotators": [(names.get(entry.annotator), entry) for entry in ranked.annotators(project, orders, groups)],
     }
 
 
@@ -120,12 +120,12 @@ def _shortcuts(project: Project) -> Iterator[list[object]]:
 def _rankings(project: Project) -> Iterator[list[object]]:
     alphas = [f"alpha_ordinal_{part}" for part in ("value", "low", "high", "n")]
     yield ["of", "which", "lineups", "same", "same_low", "same_high", "same_n", *alphas, "undefined"]
-    lineups = ranked.shared(ranked.orders(project)).values()
-    yield ["all", "", *_ranking_figures(ranked.agreement(lineups))]
-    for number, by_round in ranked.agreement_by_round(lineups):
+    groups = ranked.shared(ranked.orders(project))
+    yield ["all", "", *_ranking_figures(ranked.agreement(groups))]
+    for number, by_round in ranked.agreement_by_round(groups):
         yield ["round", number, *_ranking_figures(by_round)]
     people = dict(User.objects.filter(rankings__project=project).values_list("pk", "pseudonym"))
-    for pair in ranked.agreement_of_pairs(lineups):
+    for pair in ranked.agreement_of_pairs(groups):
         who = f"{people.get(pair.left, '')} {people.get(pair.right, '')}"
         yield ["pair", who, *_ranking_figures(pair.found)]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotate.stats.agreement import Alpha, Label, alpha, clustered_share, pairwise, raw_agreement
+from annotate.stats.agreement import Label, alpha, clustered_share, pairwise, raw_agreement
 
 
 def random_labels(seed: int, *, units: int = 60, people: int = 5) -> list[Label]:
@@ -127,37 +127,6 @@ def test_raw_agreement_counts_pairs_of_people() -> None:
         (2, 3): (0, 1),
     }
     assert found[1, 2].labels == [(1, 1, "x"), (1, 2, "x"), (2, 1, "x"), (2, 2, "x")]
-
-
-def ranked_alike(seed: int, *, lineups: int, noise: float) -> tuple[list[Label], dict[int, int]]:
-    """Two people's ranks of four answers each; whole lineups are either agreed on or turned round."""
-    rng = random.Random(seed)
-    labels: list[Label] = []
-    clusters: dict[int, int] = {}
-    for lineup in range(lineups):
-        turned = rng.random() < noise
-        for rank in range(1, 5):
-            unit = lineup * 4 + rank
-            clusters[unit] = lineup
-            labels += [(unit, 1, float(rank)), (unit, 2, float(5 - rank if turned else rank))]
-    return labels, clusters
-
-
-def width(found: Alpha) -> float:
-    assert found.low is not None
-    assert found.high is not None
-    return found.high - found.low
-
-
-def test_units_that_belong_together_are_drawn_together() -> None:
-    labels, clusters = ranked_alike(1, lineups=60, noise=0.3)
-    alone, together = alpha(labels, distance="ordinal"), alpha(labels, distance="ordinal", clusters=clusters)
-    theirs = krippendorff.alpha(reliability_data=matrix(labels), level_of_measurement="ordinal")
-    assert together.value == pytest.approx(theirs, abs=1e-9)
-    assert together.value == alone.value
-    assert width(together) > 1.4 * width(alone)
-    few, clusters = ranked_alike(3, lineups=4, noise=0.5)
-    assert alpha(few, distance="ordinal", clusters=clusters).low is None  # 16 units, but only four lineups
 
 
 def test_a_share_of_pairs_that_hang_together_has_an_interval_over_their_clusters() -> None:

@@ -113,7 +113,7 @@ def test_a_lead_says_two_by_two_what_no_list_of_ranks_can_and_is_told_of_a_circl
     body = client.get(page).content.decode()
     assert body.count("is above response") == 2
     make_ranking(gold, bob, [2, 3, 1, 4])  # between the two pairs nothing is known
-    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
+    (found,) = ranked.annotators(asks, ranked.orders(asks), [])
     assert (found.gold.hits, found.gold.n) == (2, 2)
     assert list(broken()) == []
 
@@ -163,7 +163,7 @@ def test_gold_is_scored_by_the_known_orders_with_an_interval_that_takes_a_set_fo
     make_ranking(gold_of(asks, lea), bob, [2, 1, 3, 3])  # four of six: a tie is not the known order
     make_ranking(gold_of(asks, lea, 1, None, None, 2), bob, [4, 2, 3, 1])  # none of one
     make_ranking(gold_of(asks, lea), bob, [])
-    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
+    (found,) = ranked.annotators(asks, ranked.orders(asks), [])
     assert (found.gold.hits, found.gold.n) == (10, 13)
     effective = 13**2 / (36 + 36 + 1)
     assert found.gold.low == pytest.approx(_wilson(10 / 13, effective)[0])
@@ -208,7 +208,7 @@ def test_a_check_is_neither_agreement_nor_work_for_a_reviewer(asks: Project, lea
     skipped = gold_of(asks, lea)
     make_ranking(skipped, bob, [])
     assert list(skipped_lineups(asks)) == []
-    assert ranked.shared(ranked.orders(asks)) == {}
+    assert ranked.shared(ranked.orders(asks)) == []
 
 
 def test_a_page_that_shows_what_is_known_is_closed_to_annotators_and_the_measure_is_the_leads(
@@ -265,7 +265,7 @@ def test_agreeing_with_oneself_is_told_by_the_answers_and_not_by_their_places(as
         second = make_ranking(again, bob, now)
         # As if they had been shown in the opposite order.
         Ranking.objects.filter(pk=second.pk).update(shown=second.shown[::-1], ranks=second.ranks[::-1])
-    (found,) = ranked.annotators(asks, ranked.orders(asks), {})
+    (found,) = ranked.annotators(asks, ranked.orders(asks), [])
     assert (found.self_consistency.hits, found.self_consistency.n) == (10, 12)
     theirs = stats.binomtest(5, 6).proportion_ci(method="wilson")  # the same share; the sets are two, though
     assert found.self_consistency.low is not None

@@ -35,28 +35,44 @@ def test_agreement_of_rankings_is_that_of_another_library(project: Project, bob:
     rank_together(project, bob, eve)
     make_ranking(make_lineup(make_prompt(project)), bob, [1, 1, 2, 2])  # nobody else ranked it
     make_ranking(make_lineup(make_prompt(project)), eve, [])
-    lineups = ranked.shared(ranked.orders(project))
-    found = ranked.agreement(lineups.values())
+    groups = ranked.shared(ranked.orders(project))
+    found = ranked.agreement(groups)
     assert (found.lineups, found.same.hits, found.same.n) == (6, 33, 36)
     table = np.full((2, 24), math.nan)
-    for place, said in enumerate(lineups.values()):
-        for entry in said:
-            who = 0 if entry.annotator == bob.pk else 1
-            table[who, 4 * place : 4 * place + 4] = entry.ranks
+    (sets,) = groups
+    for place, (people, ranks) in enumerate(zip(sets.people, sets.ranks, strict=True)):
+        for person, order in zip(people, ranks, strict=True):
+            table[0 if person == bob.pk else 1, 4 * place : 4 * place + 4] = order
     theirs = krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal")
     assert found.ordinal.value == pytest.approx(theirs, abs=1e-9)
     assert found.ordinal.low is not None
     assert found.same.low is not None
     assert found.same.high is not None
     assert found.same.low < 33 / 36 < found.same.high
-    assert [number for number, _ in ranked.agreement_by_round(lineups.values())] == [2, 1]
+    assert [number for number, _ in ranked.agreement_by_round(groups)] == [2, 1]
+
+
+def test_every_set_that_several_ranked_counts_however_many_they_are_and_whatever_was_shown_first() -> None:
+    said = []
+    for lineup in range(1, 5001):
+        a, b, c = (3 * lineup + place for place in range(3))
+        # Both put b first, a second and c last, as they were shown it.
+        said.append(ranked.Order(1, lineup, "collect", None, f"[{c}, {a}, {b}]", "[3, 2, 1]", None))
+        if lineup % 2:
+            said.append(ranked.Order(2, lineup, "collect", None, f"[{b}, {c}, {a}]", "[1, 3, 2]", None))
+    (sets,) = ranked.shared(reversed(said))
+    assert sets.ids.tolist() == list(range(1, 5001, 2))
+    assert (sets.ranks == [2, 1, 3]).all()
+    found = ranked.agreement([sets])
+    assert (found.lineups, found.same.hits, found.same.n, found.ordinal.value) == (2500, 7500, 7500, 1)
+    assert ranked.agreement_by_round([sets]) == []  # of no round
 
 
 def test_a_tie_agrees_with_a_tie_only(project: Project, bob: User, eve: User) -> None:
     lineup = make_lineup(make_prompt(project), "a", "b", "c", slots=2)
     make_ranking(lineup, bob, [1, 1, 2])
     make_ranking(lineup, eve, [1, 2, 2])
-    found = ranked.agreement(ranked.shared(ranked.orders(project)).values())
+    found = ranked.agreement(ranked.shared(ranked.orders(project)))
     assert (found.same.hits, found.same.n) == (1, 3)  # a before c
 
 
