@@ -8,7 +8,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from annotate.access import SignedInRequest, membership_for
 from annotate.models import Membership, Role
-from training.forms import LoopForm
+from training.forms.loops import LoopForm
 from training.models import Loop
 from training.paths import is_starter
 from training.queries.overview import overview

@@ -13,7 +13,7 @@ from annotate.access import SignedInRequest, membership_for
 from annotate.models import Membership, Role
 from annotate.telling import told_error
 from training.engine.checks import SpecError
-from training.forms import RunForm
+from training.forms.runs import RunForm
 from training.models import Loop, RecipeRun
 from training.queries.recipes import progress_of, run_at
 from training.queries.registry import offered_to

@@ -14,7 +14,7 @@ from annotate.models import Membership, Role
 from annotate.telling import told_error
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
-from training.forms import RunForm
+from training.forms.runs import RunForm
 from training.models import Loop, Recipe
 from training.queries import recipes as queries
 from training.queries.registry import offered_to

@@ -16,7 +16,7 @@ from annotate.views.tables import csv_file
 from training.advice import advice
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
-from training.forms import RunForm
+from training.forms.runs import RunForm
 from training.models import Loop, Run
 from training.queries import curves
 from training.queries import runs as queries
