@@ -5,7 +5,8 @@
 - ``majority``: what more than half of those who decided said; skips are abstentions.
 - ``adjudicated``: a reviewer's verdict where there is one, else as ``majority``.
 - ``dawid_skene``: a reviewer's verdict where there is one, else the label that is more probable than not, given how
-  reliable each annotator turned out to be (``annotate.stats.dawid_skene``), if anybody said it at all.
+  reliable each annotator turned out to be (``annotate.stats.dawid_skene``), if anybody said it at all. Where people are
+  shown to agree no more than chance would, nothing is known of anybody, and nothing is decided without a verdict.
 
 A reviewer's "exclude from training" holds under every rule, ``single`` included.
 """
@@ -14,10 +15,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from annotate.stats.dawid_skene import PULL, Reliability, fit
+from annotate.stats.agreement import beyond_chance
+from annotate.stats.dawid_skene import PULL, Reliability, fit, nobodys
 
 LABELS = ("first", "second", "tie", "both_bad")
-_MIRROR = {"first": "second", "second": "first"}
+_MIRROR: dict[str | float, str] = {"first": "second", "second": "first"}
 UNDECIDED = "undecided"
 EXCLUDED = "excluded"
 ABSTAINED = "skip"
@@ -69,17 +71,20 @@ def agreed_strength(votes: Iterable[tuple[int | None, int | None]], preferred: i
     return max(0.0, sum(said) / len(said)) if preferred is not None and any(said) else None
 
 
-def learn_reliability(votes: Iterable[tuple[int, int, str]]) -> Reliability | None:
+def learn_reliability(votes: Iterable[tuple[int, int, str]], *, weight: float = 1.0) -> Reliability | None:
     """The annotators' confusion matrices from (comparison, annotator, label); None when nobody judged one in common.
 
     Which response is a comparison's first means nothing, so every vote counts mirrored as well: without this, a few
-    more wins of firsts would make a second less probable.
+    more wins of firsts would make a second less probable. ``weight`` is how much two labels of one comparison tell
+    about whether people agree at all (``beyond_chance``).
     """
     by_comparison: dict[int, list[tuple[int, str]]] = {}
     for comparison, annotator, label in votes:
         if label in LABELS:
             by_comparison.setdefault(comparison, []).append((annotator, label))
     shared = [(unit, who, label) for unit, row in by_comparison.items() if len(row) > 1 for who, label in row]
+    if beyond_chance(shared, mirror=_MIRROR, weight=weight) is False:
+        return nobodys(LABELS)
     mirrored = [(-unit, who, _MIRROR.get(label, label)) for unit, who, label in shared]
     return fit([*shared, *mirrored], labels=LABELS, pull=2 * PULL)
 

@@ -6,9 +6,10 @@ people by units, and seconds for thousands of units; the tests compare it with t
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from math import log
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ Floats = npt.NDArray[np.float64]
 
 # With fewer units than this a bootstrap repeats the few it has, and its interval would pretend to know.
 FEWEST_UNITS = 5
+
+# Who agrees so little beyond chance (kappa: 0 is chance, 1 is always) might as well guess.
+HARDLY = 0.2
 
 # One person's decision: (unit, annotator, label).
 Label = tuple[int, int, str | float]
@@ -181,3 +185,46 @@ def pairwise(labels: Iterable[Label]) -> dict[tuple[int, int], PairLabels]:
             common[left, right] += ((unit, left, row[left]), (unit, right, row[right]))
             same[left, right] += row[left] == row[right]
     return {pair: PairLabels(wilson(same[pair], len(both) // 2), both) for pair, both in sorted(common.items())}
+
+
+def beyond_chance(labels: Iterable[Label], *, mirror: Mapping[str | float, str], weight: float = 1.0) -> bool | None:
+    """Do people agree more than they would by chance, as they must for anything to be learnt from their agreement?
+
+    True when any two of them do, or all together (5% for all these tests at once: Chernoff's bound on the binomial
+    tail, times the number of tests). False when they are shown not to: kappa of all together is below ``HARDLY`` with
+    95% confidence (Wilson). None when there is too little to tell.
+
+    By chance two people give what they usually give, whatever the unit is. ``mirror`` names labels that stand for each
+    other when a unit is told the other way round, which one it is told being an accident. ``weight`` below 1 counts
+    each two labels as less than one observation, because they hang together with others.
+    """
+    shared = pairwise(labels)
+    habits: dict[int, Counter[str | float]] = defaultdict(Counter)
+    for pair in shared.values():
+        for _, who, label in pair.labels:
+            habits[who].update((label, mirror.get(label, label)))
+    seen = [
+        (weight * pair.raw.hits, weight * pair.raw.n, _alike_by_chance(habits[left], habits[right]))
+        for (left, right), pair in shared.items()
+    ]
+    hits, n = sum(row[0] for row in seen), sum(row[1] for row in seen)
+    together = wilson(round(hits), round(n))
+    if together.high is None:
+        return None
+    chance = sum(count * expected for _, count, expected in seen) / n
+    if max(_surprise(*row) for row in [*seen, (hits, n, chance)]) > log((len(seen) + 1) / 0.05):
+        return True
+    return False if together.high - chance < HARDLY * (1 - chance) else None
+
+
+def _alike_by_chance(left: Counter[str | float], right: Counter[str | float]) -> float:
+    return sum(count * right[label] for label, count in left.items()) / (left.total() * right.total())
+
+
+def _surprise(hits: float, n: float, chance: float) -> float:
+    """-log of Chernoff's bound on the probability of so many hits, or more: n times the Kullback-Leibler divergence."""
+    share = hits / n
+    if share <= chance or not 0 < chance < 1:
+        return 0.0
+    misses = (1 - share) * log((1 - share) / (1 - chance)) if share < 1 else 0.0
+    return n * (share * log(share / chance) + misses)

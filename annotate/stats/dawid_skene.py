@@ -1,8 +1,10 @@
 """PURE: what is most probably right about a unit, when some annotators are right more often than others.
 
 Dawid and Skene's model: each unit has one true label; each annotator turns true labels into given ones with a confusion
-matrix of their own; EM finds both. A small one of our own: the library that has it, crowd-kit, installs transformers
-and scikit-learn, which have no place in the web process (tests/pure/test_dawid_skene.py compares the numbers with it).
+matrix of their own; EM finds both, from nothing but where people agree. In what people guess it finds patterns as well,
+and who knows among people who guess looks like them: ask ``agreement.beyond_chance`` first. A small one of our own: the
+library that has it, crowd-kit, installs transformers and scikit-learn, which have no place in the web process
+(tests/pure/test_dawid_skene.py compares the numbers with it).
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,6 +44,12 @@ class Reliability:
             logs = logs + np.log(np.clip(matrix[:, self.labels.index(label)], _TINY, None))
         weights = np.exp(logs - logs.max())
         return dict(zip(self.labels, map(float, weights / weights.sum()), strict=True))
+
+
+def nobodys(labels: tuple[str, ...]) -> Reliability:
+    """Of people whose labels tell nothing: whatever they said, each true label is as probable as any other."""
+    size = len(labels)
+    return Reliability(labels, {}, np.full(size, 1 / size), np.full((1, size, size), 1 / size))
 
 
 def fit(

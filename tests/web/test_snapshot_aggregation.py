@@ -318,6 +318,9 @@ def test_the_start_form_names_the_rule_and_the_loop_keeps_it(
     shown = client.get(reverse("training:run", args=[loop.pk, run.number])).content.decode()
     assert "Majority: what more than half said" in shown
     assert "Judgments and rankings that went in" in shown
+    undecided = run.snapshot.comparisons.filter(label="undecided").count()
+    assert undecided
+    assert f"Comparisons left undecided: {undecided} of {run.snapshot.comparisons.count()} (" in shown
 
 
 def test_the_loops_settings_name_the_rule_and_the_log_records_a_change(

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
+from annotate.aggregation import UNDECIDED
 from annotate.models import Aggregation, Project
 from annotate.said import Said
 from annotate.telling import told
@@ -40,7 +41,8 @@ class Accounting:
 
     It counts every decision where a judgment is a row ("single"), else comparisons, ratings and lineups: then
     ``judgments`` says how many judgments and rankings went into them, and ``abstained`` how many had skipped them.
-    ``lineup_pairs`` are the pairs of the lineups, all of them and those that are rows.
+    ``lineup_pairs`` are the pairs of the lineups, all of them and those that are rows. ``undecided``: the comparisons
+    that the rule left open, of all of them.
     """
 
     total: int
@@ -51,6 +53,12 @@ class Accounting:
     judgments: int
     abstained: int
     lineup_pairs: tuple[int, int] = (0, 0)
+    undecided: tuple[int, int] = (0, 0)
+
+    @property
+    def undecided_percent(self) -> int:
+        undecided, comparisons = self.undecided
+        return round(100 * undecided / comparisons) if comparisons else 0
 
     @property
     def skipped_total(self) -> int:
@@ -84,6 +92,7 @@ def accounting(run: Run) -> Accounting:
         judgments=items.exclude(_ALONE).count() if by_comparison else 0,
         abstained=items.filter(_ALONE, rating__isnull=True).count() if by_comparison else 0,
         lineup_pairs=_lineup_pairs(run) if by_comparison else (0, 0),
+        undecided=(comparisons.filter(label=UNDECIDED).count(), comparisons.count()) if by_comparison else (0, 0),
     )
 
 
