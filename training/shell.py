@@ -1,4 +1,4 @@
-"""What several management commands read alike: the project, who does it, and knobs as NAME=VALUE."""
+"""What several management commands read alike: who does it, which policy, and knobs as NAME=VALUE."""
 
 import json
 from dataclasses import fields
@@ -8,15 +8,8 @@ from django.core.management.base import CommandError
 
 from annotate.models import Project, User
 from training.engine.spec import TrainSpec
+from training.models import Policy
 from training.services.defaults import KNOBS
-
-
-def project_of(number: int) -> Project:
-    """Raises ``CommandError``."""
-    project = Project.objects.filter(pk=number).first()
-    if project is None:
-        raise CommandError(f"There is no project {number}.")
-    return project
 
 
 def actor_of(project: Project, username: str | None) -> User:
@@ -27,6 +20,14 @@ def actor_of(project: Project, username: str | None) -> User:
     if user is None:
         raise CommandError(f"There is nobody called {username}.")
     return user
+
+
+def policy_of(project_id: int, number: int) -> Policy:
+    """Raises ``CommandError``."""
+    policy = Policy.objects.filter(project=project_id, number=number).select_related("project", "run").first()
+    if policy is None:
+        raise CommandError(f"Project {project_id} has no policy {number}.")
+    return policy
 
 
 def knob(text: str) -> tuple[str, Any]:

@@ -7,8 +7,9 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from annotate.models import Project, Role, User
+from annotate.models import Role, User
 from annotate.services.people import NotAllowedError, add_member
+from annotate.shell import project_of
 
 
 class Command(BaseCommand):
@@ -21,9 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--staff", action="store_true", help="A new account that may open projects.")
 
     def handle(self, *, name: str, project: int | None, role: str, staff: bool, **options: object) -> None:
-        found = None if project is None else Project.objects.filter(pk=project).first()
-        if project is not None and found is None:
-            raise CommandError(f"There is no project {project}.")
+        found = None if project is None else project_of(project)
         with transaction.atomic():
             user = User.objects.filter(username=name).first()
             password = None

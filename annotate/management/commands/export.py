@@ -9,8 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.exports.shapes import LEFT_OUT
 from annotate.forms.exports import parse_rounds, splits_of
-from annotate.models import Aggregation, Project, RankingPairs
+from annotate.models import Aggregation, RankingPairs
 from annotate.services.exports import Exported, Selection, export
+from annotate.shell import project_of
 
 
 class Command(BaseCommand):
@@ -48,9 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, project_id: int, output: Path, **options: Any) -> None:
-        project = Project.objects.filter(pk=project_id).first()
-        if project is None:
-            raise CommandError(f"There is no project {project_id}.")
+        project = project_of(project_id)
         try:
             rounds = parse_rounds(options["round"])
         except ValueError as error:

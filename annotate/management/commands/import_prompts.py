@@ -7,10 +7,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import filesizeformat
 
-from annotate.models import Project, PromptImport
+from annotate.models import PromptImport
 from annotate.prompt_files import SKIP_REASONS, PromptFileError, format_of
 from annotate.queries.prompts import later_turns_in
 from annotate.services.prompts import import_prompts
+from annotate.shell import project_of
 
 
 class Command(BaseCommand):
@@ -22,9 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["jsonl", "csv"], help="What the file is; else its name decides.")
 
     def handle(self, *, project_id: int, file: Path, format: str | None, **options: object) -> None:  # noqa: A002
-        project = Project.objects.filter(pk=project_id).first()
-        if project is None:
-            raise CommandError(f"There is no project {project_id}.")
+        project = project_of(project_id)
         try:
             if file.stat().st_size > settings.PROMPT_FILE_MAX_BYTES:
                 limit = filesizeformat(settings.PROMPT_FILE_MAX_BYTES)

@@ -20,6 +20,7 @@ from training.services.release import (
     release_of,
     write_release,
 )
+from training.shell import policy_of
 
 
 class Command(BaseCommand):
@@ -34,9 +35,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, project_id: int, number: int, output: Path, merged: bool, **options: Any) -> None:
-        policy = Policy.objects.filter(project=project_id, number=number).select_related("project", "run").first()
-        if policy is None:
-            raise CommandError(f"Project {project_id} has no policy {number}.")
+        policy = policy_of(project_id, number)
         try:
             release = _merged(policy) if merged else release_of(policy)
             if output.suffix == ".zip":

@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from annotate.said import unpacked
+from annotate.shell import project_of
 from training.engine.methods import foreign_knobs
 from training.models import Loop, Run
 from training.queries import registry
-from training.shell import project_of
 
 
 class Command(BaseCommand):

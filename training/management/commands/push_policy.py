@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from training.models import Policy
 from training.services.outbound import start_push
 from training.services.release import CannotReleaseError
+from training.shell import policy_of
 
 
 class Command(BaseCommand):
@@ -20,9 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--merged", action="store_true", help="The merged model, which must have been made.")
 
     def handle(self, *, project_id: int, number: int, name: str, merged: bool, **options: Any) -> None:
-        policy = Policy.objects.filter(project=project_id, number=number).select_related("project").first()
-        if policy is None:
-            raise CommandError(f"Project {project_id} has no policy {number}.")
+        policy = policy_of(project_id, number)
         try:
             job = start_push(policy=policy, name=name, merged=merged, started_by=None)
         except CannotReleaseError as error:

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import Project, User
+from annotate.shell import project_of
 from training.engine.checks import SpecError
 from training.engine.methods import METHODS
 from training.models import Loop, Policy, Recipe, RecipeRun
@@ -17,7 +18,7 @@ from training.services.defaults import settings_of, with_changes
 from training.services.recipe_runs import accept_policy, cancel_recipe, continue_recipe, start_recipe
 from training.services.recipes import RecipeError, archive_recipe, check_stage, make_recipe
 from training.services.runs import CannotStartError, spec_problems
-from training.shell import actor_of, knob, project_of
+from training.shell import actor_of, knob
 
 OF_RECIPES = ("make", "start", "archive")
 AGAINST = "reward_model="

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from annotate.models import User
 from annotate.said import Said
+from annotate.shell import project_of
 from training.advice import advice
 from training.engine.checks import SpecError
 from training.models import Loop, Run
@@ -16,7 +17,7 @@ from training.queries.runs import runs_of, stopped_early
 from training.services.defaults import KNOBS, settings_of, with_changes
 from training.services.resuming import resume_run, score_again
 from training.services.runs import CannotStartError, cancel_run, spec_problems, start_run, stop_run
-from training.shell import actor_of, knob, project_of
+from training.shell import actor_of, knob
 
 ACTIONS = ("list", "show", "log", "stop", "cancel", "resume", "score", "again")
 
