@@ -51,13 +51,16 @@ class Columns(Generic[_M]):
                 row[at] = convert(row[at], expression, connection)
         return loaded(self.model, **dict(zip(self._names, row, strict=True)))
 
-    def insert(self, instance: _M, *, source: str = "") -> tuple[str, list[Any]]:
-        """The statement that saves the instance and returns its id, and its parameters.
+    def insert(self, instance: _M, *, source: str = "") -> tuple[str, dict[str, Any]]:
+        """The statement that saves the instance and returns its id, and its parameters, which begin with the alias.
 
         With a ``source`` such as ``FROM won`` it saves only when that has a row.
         """
         connection = this_connection()
-        values = [field.get_db_prep_save(field.pre_save(instance, add=True), connection) for field in self._fields[1:]]
+        values = {
+            f"{self.alias}_{field.column}": field.get_db_prep_save(field.pre_save(instance, add=True), connection)
+            for field in self._fields[1:]
+        }
         return self._insert(connection.vendor, source), values
 
     # What a database has no type for comes back as something else: a moment in SQLite, JSON in both.
@@ -74,7 +77,11 @@ class Columns(Generic[_M]):
     def _insert_statement(self, _vendor: str, source: str) -> str:
         connection, fields = this_connection(), self._fields[1:]
         columns = ", ".join(str(field.column) for field in fields)
-        casts = [f"CAST(%s AS {field.cast_db_type(connection)})" if source else "%s" for field in fields]
-        values = ", ".join(casts)
+        given = [f"%({self.alias}_{field.column})s" for field in fields]
+        if source:
+            given = [
+                f"CAST({each} AS {field.cast_db_type(connection)})" for each, field in zip(given, fields, strict=True)
+            ]
+        values = ", ".join(given)
         chosen = f"SELECT {values} {source}" if source else f"VALUES ({values})"
         return f"INSERT INTO {self.model._meta.db_table} ({columns}) {chosen} RETURNING id"

@@ -2,13 +2,14 @@
 
 The hottest path of the site: ``take_next`` is two statements, however long the queue is. One UPDATE finds and takes the
 best slot, one SELECT reads what its page shows. They are written in SQL, because building them with the ORM took longer
-than the database needs to run them (``make bench``).
+than the database needs to run them (``make bench``). PostgreSQL does both in one, which saves the last decision too.
 """
 
 import json
 import random
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -43,13 +44,14 @@ _GROUP = (
     "WHERE member.project_id = %(project)s AND member.user_id = %(annotator)s)"
 )
 _QUEUE = "slot.only_for_id IS NULL AND slot.only_for_group_id IS NULL"
+# `OFFSET 0` keeps PostgreSQL from joining all that the person was ever asked, which it takes for next to nothing.
 _BEST = """
 SELECT id FROM (
     SELECT slot.id FROM annotate_slot slot
     WHERE {whose} AND slot.state IN ('open', 'leased') AND slot.project_id = %(project)s AND slot.kind = %(kind)s
       AND (slot.lease_until IS NULL OR slot.lease_until < %(now)s)
       AND NOT EXISTS (SELECT 1 FROM annotate_slot mine
-                      WHERE mine.{subject} = slot.{subject} AND mine.annotator_id = %(annotator)s)
+                      WHERE mine.{subject} = slot.{subject} AND mine.annotator_id = %(annotator)s LIMIT 1 OFFSET 0)
       AND NOT EXISTS (SELECT 1 FROM annotate_author author
                       JOIN annotate_response response ON response.author_id = author.id {shown}
                       WHERE author.user_id = %(annotator)s)
@@ -63,17 +65,16 @@ SET state = 'leased', annotator_id = %(annotator)s, lease_until = %(until)s, sho
     submit_id = %(submit_id)s, order_seed = %(order_seed)s, swapped = COALESCE(
         (SELECT NOT earlier.swapped FROM annotate_comparison again JOIN annotate_judgment earlier
          ON earlier.id = again.original_id WHERE again.id = annotate_slot.comparison_id), %(swapped)s)
-WHERE id = ({best} LIMIT 1)
+WHERE id = ({best} LIMIT 1) {when}
 RETURNING id, only_for_id, only_for_group_id, comparison_id, swapped
 """
-# PostgreSQL answers with what the page shows in the same statement.
-_PAIR = """
-SELECT {taken} prompt.id, prompt.messages, one.id, one.text, two.id, two.text FROM {of} annotate_comparison pair
-JOIN annotate_prompt prompt ON prompt.id = pair.prompt_id JOIN annotate_response one ON one.id = pair.first_id
-JOIN annotate_response two ON two.id = pair.second_id WHERE pair.id = {pair}
+_PAIR = "prompt.id, prompt.messages, one.id, one.text, two.id, two.text"
+_OF_PAIR = """
+LEFT JOIN annotate_prompt prompt ON prompt.id = pair.prompt_id
+LEFT JOIN annotate_response one ON one.id = pair.first_id LEFT JOIN annotate_response two ON two.id = pair.second_id
 """
-_PAIR_ALONE = _PAIR.format(taken="", of="", pair="%s")
-_TAKE_PAIR = "WITH taken AS ({take}) " + _PAIR.format(taken="taken.*,", of="taken,", pair="taken.comparison_id")
+_PAIR_ALONE = f"SELECT {_PAIR} FROM annotate_comparison pair {_OF_PAIR} WHERE pair.id = %s"  # noqa: S608  (text above)
+_TAKEN_PAIR = f"LEFT JOIN annotate_comparison pair ON pair.id = taken.comparison_id {_OF_PAIR}"
 
 
 def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
@@ -90,39 +91,57 @@ def claim_slot(*, project: Project, annotator: User, kind: str, now: datetime, r
     return take_next(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
 
 
-def take_next(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
+def take_next(
+    *, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random, taken: Slot | None = None
+) -> Slot | None:
     """Leases another slot to the annotator, whatever they hold, with everything at hand that its page shows.
 
     What is meant for them alone comes first (perhaps a check, slipped in now), then what is meant for their group, then
     the best one of the queue. Never a comparison or response that they were asked about before, and never an answer
-    that they wrote themselves.
+    that they wrote themselves. ``taken`` is a slot that was taken for them a moment ago, with their last decision: it
+    needs a check in its place at most.
     """
-    taken = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+    if taken is None:
+        taken = _take(draw_take(project=project, annotator=annotator, kind=kind, now=now, rng=rng))
     # Only beside ordinary work: a check that came into an empty queue would be known for one.
     if taken is None or kind not in CHECKED or (taken.only_for_id or taken.only_for_group_id) is not None:
         return taken
     checks = project.gold_percent or project.recheck_percent
     if not checks or not slip_in_check(project=project, annotator=annotator, kind=kind, now=now, rng=rng):
         return taken
-    check = _take(project=project, annotator=annotator, kind=kind, now=now, rng=rng)
+    check = _take(draw_take(project=project, annotator=annotator, kind=kind, now=now, rng=rng))
     if check is None:
         return taken
     _release(Slot.objects.filter(pk=taken.pk, submit_id=taken.submit_id))
     return check
 
 
-def take_statement(
-    *,
-    project: Project,
-    annotator: User,
-    kind: str,
-    now: datetime,
-    submit_id: uuid.UUID,
-    swapped: bool,
-    order_seed: int = 0,
-) -> tuple[str, dict[str, Any]]:
-    """The statement that takes the best slot, and its parameters as the database wants them."""
-    kind = Slot.Kind(kind)
+@dataclass(frozen=True, slots=True)
+class Take:
+    """A slot that shall be taken for somebody, with all that is drawn before it is known which."""
+
+    project: Project
+    annotator: User
+    kind: str
+    now: datetime
+    rng: random.Random
+    submit_id: uuid.UUID
+    swapped: bool
+    order_seed: int
+
+
+def draw_take(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Take:
+    order_seed = assign.draw_order(rng) if kind == Slot.Kind.RANKING else 0
+    return Take(project, annotator, kind, now, rng, uuid.uuid4(), assign.draw_swapped(rng), order_seed)
+
+
+def take_statement(take: Take, *, saving: str = "") -> tuple[str, dict[str, Any]]:
+    """The statement that takes the best slot, and its parameters as the database wants them.
+
+    PostgreSQL answers with what a pair's page shows as well. There ``saving`` may be named subqueries of which the last
+    is ``made``: the slot is taken when that has a row, and each row of the answer begins with the id of what was made.
+    """
+    kind, project = Slot.Kind(take.kind), take.project
     # Who asks at the same moment is given the next one, rather than made to wait for this one and then to look again.
     lock = "FOR UPDATE OF slot SKIP LOCKED" if this_connection().features.has_select_for_update_skip_locked else ""
     whose = {"meant": _MEANT, "of_group": _GROUP, "queue": _QUEUE}
@@ -135,33 +154,50 @@ def take_statement(
     values = {
         "project": project.pk,
         "kind": kind.value,
-        "annotator": annotator.pk,
-        "now": db_value("shown_at", now),
-        "until": db_value("lease_until", now + timedelta(minutes=project.lease_minutes)),
-        "submit_id": db_value("submit_id", submit_id),
-        "swapped": swapped,
-        "order_seed": order_seed,
+        "annotator": take.annotator.pk,
+        "now": db_value("shown_at", take.now),
+        "until": db_value("lease_until", take.now + timedelta(minutes=project.lease_minutes)),
+        "submit_id": db_value("submit_id", take.submit_id),
+        "swapped": take.swapped,
+        "order_seed": take.order_seed,
     }
-    take = _TAKE.format(best=best)
-    return (_TAKE_PAIR.format(take=take) if _at_once(kind) else take), values
+    sql = _TAKE.format(best=best, when="AND EXISTS (SELECT 1 FROM made)" if saving else "")
+    if this_connection().vendor != "postgresql":
+        return sql, values
+    pair, of_pair = (f", {_PAIR}", _TAKEN_PAIR) if kind == Slot.Kind.PAIR else ("", "")
+    made, source = ("made.id, ", "made LEFT JOIN taken ON TRUE") if saving else ("", "taken")
+    subqueries = f"{saving}, taken" if saving else "taken"
+    return f"WITH {subqueries} AS ({sql}) SELECT {made}taken.*{pair} FROM {source} {of_pair}", values  # noqa: S608  (text above)
 
 
-def _at_once(kind: str) -> bool:
-    """Does taking a slot read what its page shows as well?"""
-    return kind == Slot.Kind.PAIR and this_connection().vendor == "postgresql"
-
-
-def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: random.Random) -> Slot | None:
-    submit_id = uuid.uuid4()
-    sql, values = take_statement(
-        project=project,
-        annotator=annotator,
-        kind=kind,
-        now=now,
-        submit_id=submit_id,
-        swapped=assign.draw_swapped(rng),
-        order_seed=assign.draw_order(rng) if kind == Slot.Kind.RANKING else 0,
+def slot_taken(take: Take, row: Sequence[Any]) -> Slot | None:
+    """The slot of which the statement has told in this row, with everything at hand that its page shows."""
+    pk, only_for_id, only_for_group_id, comparison_id, swapped, *content = row
+    if pk is None:
+        return None
+    if take.kind != Slot.Kind.PAIR:
+        return _shown_otherwise(with_content(pk), take.rng)
+    slot = loaded(
+        Slot,
+        id=pk,
+        project_id=take.project.pk,
+        kind=take.kind,
+        state=Slot.State.LEASED,
+        annotator_id=take.annotator.pk,
+        only_for_id=only_for_id,
+        only_for_group_id=only_for_group_id,
+        comparison_id=comparison_id,
+        response_id=None,
+        swapped=bool(swapped),
+        shown_at=take.now,
+        submit_id=take.submit_id,
     )
+    slot.comparison = _pair(comparison_id, content)
+    return slot
+
+
+def _take(take: Take) -> Slot | None:
+    sql, values = take_statement(take)
     row = None
     for look in range(LOOKS):
         try:
@@ -173,28 +209,7 @@ def _take(*, project: Project, annotator: User, kind: str, now: datetime, rng: r
             # The same person has just taken another slot of this comparison, in another tab.
             if look == LOOKS - 1:
                 raise
-    if row is None:
-        return None
-    pk, only_for_id, only_for_group_id, comparison_id, swapped, *content = row
-    if kind != Slot.Kind.PAIR:
-        return _shown_otherwise(with_content(pk), rng)
-    slot = loaded(
-        Slot,
-        id=pk,
-        project_id=project.pk,
-        kind=kind,
-        state=Slot.State.LEASED,
-        annotator_id=annotator.pk,
-        only_for_id=only_for_id,
-        only_for_group_id=only_for_group_id,
-        comparison_id=comparison_id,
-        response_id=None,
-        swapped=bool(swapped),
-        shown_at=now,
-        submit_id=submit_id,
-    )
-    slot.comparison = _pair(comparison_id, content if _at_once(kind) else None)
-    return slot
+    return None if row is None else slot_taken(take, row)
 
 
 def _shown_otherwise(slot: Slot, rng: random.Random) -> Slot:
@@ -207,12 +222,12 @@ def _shown_otherwise(slot: Slot, rng: random.Random) -> Slot:
     return slot
 
 
-def _pair(comparison_id: int, content: Sequence[Any] | None) -> Comparison:
-    if content is None:
+def _pair(comparison_id: int, content: Sequence[Any]) -> Comparison:
+    if not content:
         with this_connection().cursor() as cursor:
             cursor.execute(_PAIR_ALONE, [comparison_id])
-            content = cursor.fetchone()
-    prompt_id, messages, first_id, first, second_id, second = content or ()
+            content = cursor.fetchone() or ()
+    prompt_id, messages, first_id, first, second_id, second = content
     pair = loaded(Comparison, id=comparison_id, prompt_id=prompt_id, first_id=first_id, second_id=second_id)
     pair.prompt = loaded(Prompt, id=prompt_id, messages=json.loads(messages))
     pair.first = loaded(Response, id=first_id, text=first)

@@ -32,7 +32,7 @@ from annotate.models import (
 )
 from annotate.queries.columns import Columns, this_connection
 from annotate.queries.judging import ShownSlot, shown_slot
-from annotate.services.claims import db_value
+from annotate.services.claims import Take, slot_taken, take_statement
 from annotate.services.content import clean_text
 from annotate.services.edits import keep_edit
 from annotate.services.requeue import put_back
@@ -45,10 +45,14 @@ _D = TypeVar("_D", Judgment, Rating, Ranking)
 
 @dataclass(frozen=True, slots=True)
 class Saved(Generic[_D]):
-    """The decision is in the database. ``repeated``: it was already, this submit said the same once more."""
+    """The decision is in the database. ``repeated``: it was already, this submit said the same once more.
+
+    ``taken`` is the next slot where it was taken in the same moment; None says nothing of the queue.
+    """
 
     decision: _D
     repeated: bool = False
+    taken: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,16 @@ def record_judgment(
     active_ms: int | None = None,
     now: datetime,
     shown: ShownSlot | None = None,
+    then: Take | None = None,
 ) -> Saved[Judgment] | Conflict[Judgment] | Gone:
     """Saves what the annotator chose for the pair in the slot, exactly once, and closes the slot.
 
     ``client_id`` is the slot's ``submit_id`` as the form carried it. The same submit again gives the same answer, and
     another choice is a ``Conflict``. A lease that has run out is accepted while nobody else took the slot.
     ``active_ms`` is what the browser measured, trusted only within the time since the pair was shown. ``edited`` is
-    their own, better version of the answer they prefer. ``shown`` is the slot, where the caller has read it. Raises
-    ``ValueError`` for what cannot be: an unknown choice, a skip without its reason, a strength without a preference, an
-    edit that is none.
+    their own, better version of the answer they prefer. ``shown`` is the slot, where the caller has read it, and
+    ``then`` what they are asked next, to be taken in the same moment where the database can. Raises ``ValueError`` for
+    what cannot be: an unknown choice, a skip without its reason, a strength without a preference, an edit that is none.
     """
     check_decision(choice, Choice.values, skip_reason, strength)
     shown = shown or shown_slot(project=project, kind=Slot.Kind.PAIR, slot_id=slot_id, now=now)
@@ -128,6 +133,7 @@ def record_judgment(
             facts={"swapped": slot.swapped},
             active_ms=active_ms,
             now=now,
+            then=then,
         )
         if edited and not isinstance(outcome, Saved):
             transaction.set_rollback(True)
@@ -147,6 +153,7 @@ def record_rating(
     active_ms: int | None = None,
     now: datetime,
     shown: ShownSlot | None = None,
+    then: Take | None = None,
 ) -> Saved[Rating] | Conflict[Rating] | Gone:
     """Saves a thumb on the response in the slot, exactly once; all else as in ``record_judgment``."""
     check_decision(value, Thumb.values, skip_reason)
@@ -165,6 +172,7 @@ def record_rating(
         facts={},
         active_ms=active_ms,
         now=now,
+        then=then,
     )
 
 
@@ -243,6 +251,7 @@ def record_decision(
     facts: Mapping[str, Any],
     active_ms: int | None,
     now: datetime,
+    then: Take | None = None,
 ) -> Saved[_D] | Conflict[_D] | Gone:
     decision = model(
         client_id=client_id,
@@ -256,19 +265,21 @@ def record_decision(
         **content,
         **facts,
     )
+    # One statement needs no transaction; a skip puts the item back in the same one.
+    connection = this_connection()
+    alone = connection.vendor == "postgresql" and not connection.in_atomic_block and not decision.skip_reason
     refused: IntegrityError | None = None
-    try:
-        connection = this_connection()
-        # One statement needs no transaction; a skip puts the item back in the same one.
-        alone = connection.vendor == "postgresql" and not connection.in_atomic_block and not decision.skip_reason
-        with nullcontext() if alone else transaction.atomic():
-            if _close_and_save(decision):
-                if decision.skip_reason:
-                    put_back(decision)
-                return Saved(decision)
-    except IntegrityError as error:
-        # Another request of the same person saved first: what it saved is found below, outside the failed transaction.
-        refused = error
+    # What comes next may just now have been taken in another tab of theirs: that must not cost the decision.
+    for following in (then, None) if then and alone else (None,):
+        try:
+            with nullcontext() if alone else transaction.atomic():
+                if done := _close_and_save(decision, following):
+                    if decision.skip_reason:
+                        put_back(decision)
+                    return done
+        except IntegrityError as error:
+            # Another request of the same person saved first: what it saved is found below, outside the transaction.
+            refused = error
     saved = (
         model.objects.filter(client_id=client_id, annotator=annotator).first()
         or model.objects.filter(**subject, annotator=annotator, superseded_at__isnull=True).first()
@@ -283,35 +294,37 @@ def record_decision(
 
 _COLUMNS: dict[type[Model], Columns[Any]] = {model: Columns(model, "made") for model in (Judgment, Rating, Ranking)}
 _CLOSE = """
-UPDATE annotate_slot SET state = 'done'
-WHERE id = %s AND state = 'leased' AND annotator_id = %s AND submit_id = %s RETURNING id
+UPDATE annotate_slot SET state = 'done' WHERE id = %(made_slot_id)s AND state = 'leased'
+AND annotator_id = %(made_annotator_id)s AND submit_id = %(made_client_id)s RETURNING id
 """
 
 
-def _close_and_save(decision: Judgment | Rating | Ranking) -> bool:
-    """Closes the slot if it is still leased to the annotator under this id, and then saves the decision. Did it?
+def _close_and_save(decision: _D, then: Take | None) -> Saved[_D] | None:
+    """Closes the slot if it is still leased to the annotator under this id, and then saves the decision; else None.
 
-    In SQL, because every judgment does it (see ``annotate.services.claims``). PostgreSQL does both in one statement;
-    elsewhere call it in a transaction.
+    In SQL, because every judgment does it (see ``annotate.services.claims``). PostgreSQL does both in one statement,
+    and takes the next slot in it; elsewhere call it in a transaction, and nothing is taken.
     """
     connection = this_connection()
     at_once = connection.vendor == "postgresql"
-    fence = [decision.slot_id, decision.annotator_id, db_value("submit_id", decision.client_id)]
-    insert, values = _COLUMNS[type(decision)].insert(decision, source="FROM won" if at_once else "")
+    sql, values = _COLUMNS[type(decision)].insert(decision, source="FROM won" if at_once else "")
+    if at_once and then is not None:
+        sql, more = take_statement(then, saving=f"won AS ({_CLOSE}), made AS ({sql})")
+        values |= more
+    elif at_once:
+        sql = f"WITH won AS ({_CLOSE}) {sql}"
     with connection.cursor() as cursor:
-        if at_once:
-            cursor.execute(f"WITH won AS ({_CLOSE}) {insert}", fence + values)
-        else:
-            cursor.execute(_CLOSE, fence)
+        if not at_once:
+            cursor.execute(_CLOSE, values)
             if cursor.fetchone() is None:
-                return False
-            cursor.execute(insert, values)
+                return None
+        cursor.execute(sql, values)
         row = cursor.fetchone()
     if row is None:
-        return False
-    (decision.pk,) = row
+        return None
+    decision.pk, *taken = row
     decision._state.adding, decision._state.db = False, connection.alias
-    return True
+    return Saved(decision, taken=slot_taken(then, taken) if then is not None and taken else None)
 
 
 def _why_gone(pk: int, annotator: User, client_id: uuid.UUID) -> Why:

@@ -39,6 +39,11 @@ def quota_left(membership: Membership, now: datetime) -> int | None:
     return max(0, membership.daily_quota - made)
 
 
+def has_limits(project: Project) -> bool:
+    """May a judgment pause whoever made it?"""
+    return project.pause_below_gold_percent is not None or project.pause_above_fast_percent is not None
+
+
 def apply_limits(*, project: Project, annotator: User, now: datetime) -> Membership | None:
     """Pauses the annotator when what they judged is beyond a limit of the project; call it after a judgment.
 
@@ -47,7 +52,7 @@ def apply_limits(*, project: Project, annotator: User, now: datetime) -> Members
     resumed, and a 95% Wilson interval that lies wholly on the wrong side: nobody is paused for bad luck with a few.
     Without limits it asks the database nothing, with both it asks three times.
     """
-    if project.pause_below_gold_percent is None and project.pause_above_fast_percent is None:
+    if not has_limits(project):
         return None
     membership = Membership.objects.filter(project=project, user=annotator, paused_at__isnull=True).first()
     if membership is None:

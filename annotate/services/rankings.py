@@ -12,6 +12,7 @@ from django.db import transaction
 from annotate import assign
 from annotate.models import Lineup, LineupAnswer, Project, Prompt, Ranked, Ranking, Response, Slot, User
 from annotate.queries.judging import ShownSlot, shown_slot
+from annotate.services.claims import Take
 from annotate.services.content import BATCH, clean_text, people_wanted
 from annotate.services.judging import Conflict, Gone, Saved, Why, check_decision, record_decision
 
@@ -83,6 +84,7 @@ def record_ranking(
     active_ms: int | None = None,
     now: datetime,
     shown: ShownSlot | None = None,
+    then: Take | None = None,
 ) -> Saved[Ranking] | Conflict[Ranking] | Gone:
     """Saves the order that the annotator gave the lineup in the slot, exactly once; all else as ``record_judgment``.
 
@@ -108,6 +110,7 @@ def record_ranking(
         facts={"shown": order},
         active_ms=active_ms,
         now=now,
+        then=then,
     )
 
 

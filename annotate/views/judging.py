@@ -12,7 +12,8 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
+from datetime import datetime
+from functools import partial, wraps
 from itertools import zip_longest
 from typing import Any, cast
 from zlib import crc32
@@ -43,12 +44,12 @@ from annotate.queries.judging import (
 from annotate.queries.projects import newest_guideline
 from annotate.queries.quiz import quiz_due
 from annotate.rendering import render_markdown
-from annotate.services.claims import claim_slot, release_slots, take_next
+from annotate.services.claims import Take, claim_slot, draw_take, release_slots, take_next
 from annotate.services.corrections import last_decision, undo_last, undone
 from annotate.services.edits import tidy
 from annotate.services.guidelines import acknowledge_guideline
 from annotate.services.judging import Conflict, Gone, Saved, record_judgment, record_rating
-from annotate.services.limits import apply_limits, quota_left
+from annotate.services.limits import apply_limits, has_limits, quota_left
 from annotate.services.rankings import record_ranking
 from annotate.services.reporting import report_and_skip
 
@@ -258,6 +259,7 @@ def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
         active_ms=form.cleaned_data["active_ms"],
         now=now,
         shown=seat.shown,
+        then=_then(request, seat, page, now=now),
         **form.given(),
     )
     if isinstance(outcome, Saved) and not outcome.repeated:
@@ -271,6 +273,15 @@ def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
     return _after(request, seat, page, outcome, written=form.written())
 
 
+def _then(request: SignedInRequest, seat: Seat, page: Page, *, now: datetime) -> Take | None:
+    """What may be taken together with the decision: there is no telling yet whether anything else has to come first."""
+    membership, project = seat.membership, seat.membership.project
+    sure = _is_htmx(request) and "again" not in request.POST and seat.unread_id is None and not quiz_due(membership)
+    if not sure or membership.daily_quota is not None or has_limits(project):
+        return None
+    return draw_take(project=project, annotator=request.user, kind=page.kind, now=now, rng=_RNG)
+
+
 def _after(
     request: SignedInRequest,
     seat: Seat,
@@ -281,16 +292,22 @@ def _after(
 ) -> HttpResponse:
     """The next item after a saved decision, which may be the same submit once more; else why it was not saved."""
     if isinstance(outcome, Saved):
-        return _go_on(request, seat, page, last=None if outcome.repeated else outcome.decision)
+        last = None if outcome.repeated else outcome.decision
+        return _go_on(request, seat, page, last=last, taken=outcome.taken)
     url = reverse(page.url_name, args=[seat.membership.project_id])
     return refused(request, seat.membership, page, outcome, url=url, written=written)
 
 
 def _go_on(
-    request: SignedInRequest, seat: Seat, page: Page, *, last: Judgment | Rating | Ranking | None = None
+    request: SignedInRequest,
+    seat: Seat,
+    page: Page,
+    *,
+    last: Judgment | Rating | Ranking | None = None,
+    taken: Slot | None = None,
 ) -> HttpResponse:
     if _is_htmx(request):
-        return _next(request, seat, page, last=last)
+        return _next(request, seat, page, last=last, taken=taken)
     return _SeeOther(reverse(page.url_name, args=[seat.membership.project_id]))
 
 
@@ -323,10 +340,12 @@ def _next(
     *,
     form: DecisionForm | None = None,
     last: Judgment | Rating | Ranking | None = None,
+    taken: Slot | None = None,
 ) -> HttpResponse:
     """What to decide next, or why there is nothing; after a form that failed the same item, and why.
 
-    ``last`` is what was decided just now, for the undo button; without it the database is asked.
+    ``last`` is what was decided just now, for the undo button; without it the database is asked. ``taken`` is what was
+    taken with it.
     """
     now, membership = timezone.now(), seat.membership
     if instead := _instead(request, seat, page):
@@ -336,12 +355,12 @@ def _next(
     slot = None
     if not enough:
         # Who has just decided holds nothing more but in another tab, which is theirs to finish there, or after an undo.
-        claim = take_next if last and "again" not in request.POST else claim_slot
+        claim = partial(take_next, taken=taken) if last and "again" not in request.POST else claim_slot
         slot = claim(**about, now=now, rng=_RNG)
         if slot is None and "poll" in request.GET:
             return HttpResponse(status=204)
     # What was taken at this very moment was never decided before.
-    before = None if slot is None or slot.shown_at == now else undone(slot, request.user)
+    before = None if slot is None or slot.shown_at == now or slot is taken else undone(slot, request.user)
     shell = "" if before or form else _shell_mark(membership, page)
     if slot and last and shell and shell == request.headers.get("Pairloop-Shell"):
         item = render_to_string("annotate/judging/item.html", {"item": page.show(slot), "last": last})

@@ -6,6 +6,7 @@ Run with the environment of the site whose database it shall use. Each verb prin
 import json
 import os
 import random
+import re
 import sys
 import threading
 import time
@@ -21,13 +22,16 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
-from django.db import connection, connections  # noqa: E402
+from django.db import connection, connections, transaction  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from annotate.models import Choice, Judgment, Project, Ranking, Response, Slot, User  # noqa: E402
+from annotate.models import Choice, Judgment, Project, Ranking, Response, SkipReason, Slot, User  # noqa: E402
 from annotate.queries.invariants import broken  # noqa: E402
-from annotate.services.claims import claim_slot, take_statement  # noqa: E402
+from annotate.services.claims import claim_slot, draw_take, take_next, take_statement  # noqa: E402
 from annotate.services.content import NewResponse, add_responses, form_comparisons, policy_author  # noqa: E402
+from annotate.services.guidelines import acknowledge_guideline  # noqa: E402
 from annotate.services.judging import Conflict, Gone, Saved, record_judgment  # noqa: E402
 from annotate.services.projects import create_project  # noqa: E402
 from annotate.services.rankings import form_lineups, record_ranking  # noqa: E402
@@ -54,7 +58,8 @@ def setup(annotators: int, prompts: int, overlap: int = 1) -> dict[str, Any]:
 def judge_all(project: int, people: list[int], seed: int, gate: str, crews: int = 4) -> dict[str, Any]:
     """Each person in a thread, until there is nothing left for them: how many judgments each one saved.
 
-    They begin when all ``crews`` processes have left their mark in the folder ``gate``.
+    As the page does it: what comes next is taken with the decision where the database can. They begin when all
+    ``crews`` processes have left their mark in the folder ``gate``.
     """
     start = threading.Barrier(len(people))
 
@@ -63,7 +68,9 @@ def judge_all(project: int, people: list[int], seed: int, gate: str, crews: int 
         rng = random.Random(f"{seed} {person}")
         saved = 0
         start.wait()
-        while slot := claim_slot(project=where, annotator=who, kind="pair", now=timezone.now(), rng=rng):
+        slot = claim_slot(project=where, annotator=who, kind="pair", now=timezone.now(), rng=rng)
+        while slot:
+            about: Any = {"project": where, "annotator": who, "kind": "pair", "now": timezone.now(), "rng": rng}
             outcome = record_judgment(
                 project=where,
                 annotator=who,
@@ -71,10 +78,12 @@ def judge_all(project: int, people: list[int], seed: int, gate: str, crews: int 
                 client_id=slot.submit_id,
                 choice=rng.choice([Choice.A, Choice.B, Choice.TIE]),
                 now=timezone.now(),
+                then=draw_take(**about),
             )
             if not isinstance(outcome, Saved) or outcome.repeated:
                 raise RuntimeError(f"a fresh slot answered {outcome}")
             saved += 1
+            slot = take_next(**about, taken=outcome.taken)
         return saved
 
     (Path(gate) / str(seed)).touch()
@@ -165,15 +174,19 @@ def rank_all(project: int, people: list[int], seed: int) -> dict[str, Any]:
         rng = random.Random(f"{seed} {person} {threading.get_ident()}")
         saved = 0
         start.wait()
-        while slot := claim_slot(project=where, annotator=who, kind="ranking", now=timezone.now(), rng=rng):
+        about: Any = {"project": where, "annotator": who, "kind": "ranking", "rng": rng}
+        slot = claim_slot(**about, now=timezone.now())
+        while slot:
             ranks = [rng.randrange(1, 5) for _ in range(4)]
             outcome = record_ranking(
                 project=where, annotator=who, slot_id=slot.pk, client_id=slot.submit_id, value="ranked", ranks=ranks,
-                now=timezone.now(),
+                now=timezone.now(), then=draw_take(**about, now=timezone.now()),
             )  # fmt: skip
             if isinstance(outcome, Gone):
                 raise RuntimeError(f"a fresh slot answered {outcome}")
             saved += isinstance(outcome, Saved) and not outcome.repeated
+            taken = outcome.taken if isinstance(outcome, Saved) else None
+            slot = taken or claim_slot(**about, now=timezone.now())
         return saved
 
     return {"saved": _in_threads(work, [*people, *people])}
@@ -270,13 +283,85 @@ def plan(slots: int) -> dict[str, Any]:
 
 def claim_plan(project: Project, person: User) -> str:
     """How the database finds and takes the slot that this person is asked next, in its own words."""
-    sql, values = take_statement(
-        project=project, annotator=person, kind="pair", now=timezone.now(), submit_id=uuid.uuid4(), swapped=False
-    )
+    take = draw_take(project=project, annotator=person, kind="pair", now=timezone.now(), rng=random.Random(1))
+    sql, values = take_statement(take)
     explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
     with connection.cursor() as cursor:
         cursor.execute(f"{explain} {sql}", values)
         return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+
+def pages(project: int, people: list[int]) -> dict[str, Any]:
+    """One person at the page, as its script asks: what each submit took of statements, and what they hold after it."""
+    where, who = Project.objects.get(pk=project), User.objects.get(pk=people[0])
+    acknowledge_guideline(project=where, user=who, version=1)
+    client = Client(headers={"host": "localhost"})
+    client.force_login(who)
+    path = f"/projects/{project}/judge/"
+    page = client.get(path).content.decode()
+    shell = re.search(r'data-shell="(\w+)"', page)
+    headers = {"HX-Request": "true", "Pairloop-Shell": shell.group(1) if shell else ""}
+    held = Slot.objects.filter(project=where, annotator=who, state=Slot.State.LEASED)
+    submits = []
+    while (slot := held.all().first()) and len(submits) < 20:
+        sent = {"slot": slot.pk, "client_id": slot.submit_id}
+        # The second is a skip, which puts the pair back for others.
+        said = {"skip_reason": SkipReason.EXPERTISE} if len(submits) == 1 else {"choice": "A"}
+        with CaptureQueriesContext(connection) as asked:
+            answer = client.post(path, sent | said, headers=headers)
+        submits.append(
+            {
+                "status": answer.status_code,
+                "alone": answer.headers.get("Pairloop-Item", ""),
+                "statements": len(asked),
+                "shows": [one.pk for one in held.all() if f'"{one.submit_id}"' in answer.content.decode()],
+                "held": [one.pk for one in held.all()],
+            }
+        )
+    return {"submits": submits}
+
+
+def other_tab(project: int, people: list[int]) -> dict[str, Any]:
+    """Somebody decides while their other tab takes the only comparison that is left: one of them must do without."""
+    where, who = Project.objects.get(pk=project), User.objects.get(pk=people[0])
+    now = timezone.now()
+    slot = claim_slot(project=where, annotator=who, kind="pair", now=now, rng=random.Random(1))
+    if slot is None:
+        raise RuntimeError("there is nothing to judge")
+    left = Slot.objects.filter(project=where, state=Slot.State.OPEN).exclude(comparison=slot.comparison)
+    first, second = left.order_by("pk")
+    taken = threading.Event()
+
+    def act(role: str) -> str:
+        if role == "other tab":
+            with transaction.atomic():
+                lease = {"state": Slot.State.LEASED, "lease_until": now + timedelta(hours=1)}
+                Slot.objects.filter(pk=first.pk).update(annotator=who, **lease)
+                taken.set()
+                # Until the decision waits for this transaction, whose comparison it may not take as well.
+                while not _somebody_waits():
+                    time.sleep(0.01)
+            return "taken"
+        taken.wait()
+        outcome = record_judgment(
+            project=where, annotator=who, slot_id=slot.pk, client_id=slot.submit_id, choice="A", now=now,
+            then=draw_take(project=where, annotator=who, kind="pair", now=now, rng=random.Random(1)),
+        )  # fmt: skip
+        return f"{type(outcome).__name__} {outcome.taken if isinstance(outcome, Saved) else ''}"
+
+    outcomes = _in_threads(act, ["other tab", "this tab"])
+    states = {one.pk: one.state for one in Slot.objects.filter(pk__in=[slot.pk, first.pk, second.pk])}
+    return {
+        "outcomes": outcomes,
+        "states": [states[slot.pk], states[first.pk], states[second.pk]],
+        "judgments": Judgment.objects.filter(project=where).count(),
+    }
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
 
 
 def _in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
@@ -293,6 +378,8 @@ def _in_threads(work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
 VERBS = {
     "setup": setup,
     "judge_all": judge_all,
+    "pages": pages,
+    "other_tab": other_tab,
     "same_submit": same_submit,
     "same_edit": same_edit,
     "setup_rankings": setup_rankings,

@@ -17,7 +17,8 @@ class Database:
 
     driver = "tests.jobs.judging_driver"
 
-    def __init__(self, env: dict[str, str]) -> None:
+    def __init__(self, name: str, env: dict[str, str]) -> None:
+        self.name = name
         self._env = env
 
     def start(self, verb: str, **arguments: Any) -> "subprocess.Popen[bytes]":
@@ -37,7 +38,7 @@ class Database:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     env = environment(request.param, tmp_path, request)
-    return Database(env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
+    return Database(request.param, env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
 
 
 @pytest.mark.parametrize("overlap", [1, 2])
@@ -86,6 +87,30 @@ def test_a_late_submit_and_a_new_claim_never_both_win(database: Database) -> Non
     assert {tuple(outcome) for outcome in outcomes} <= {("Saved", "nothing"), ("Gone", "taken")}
 
 
+def test_a_submit_brings_the_next_pair_and_holds_it_and_nothing_else(database: Database) -> None:
+    made = database.run("setup", annotators=1, prompts=6)
+    submits = database.run("pages", project=made["project"], people=made["people"])["submits"]
+    assert [submit["status"] for submit in submits] == [200] * 6
+    *before, last = submits
+    for submit in before:
+        assert submit["alone"] == "alone"
+        assert len(submit["held"]) == 1
+        assert submit["shows"] == submit["held"]
+    assert last["held"] == []
+    if database.name == "postgresql":
+        # Who is it, and may they; then all the rest at once. A skip takes the next pair by itself.
+        assert [submit["statements"] for submit in (before[0], *before[2:])] == [2] * 4
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_decision_is_saved_though_another_tab_takes_the_next_pair_at_that_moment(database: Database) -> None:
+    made = database.run("setup", annotators=1, prompts=2, overlap=2)
+    found = database.run("other_tab", project=made["project"], people=made["people"])
+    assert found["outcomes"] == ["taken", "Saved None"]
+    assert found["states"] == ["done", "leased", "open"]
+    assert found["judgments"] == 1
+
+
 def test_the_next_slot_is_found_through_the_index_of_what_is_open(database: Database) -> None:
     plan = database.run("plan", slots=20_000)["plan"]
     assert "slot_queue" in plan, plan
@@ -95,6 +120,8 @@ def test_the_next_slot_is_found_through_the_index_of_what_is_open(database: Data
     assert "SCAN annotate" not in plan, plan
     assert "Sort" not in plan, plan
     assert "TEMP B-TREE" not in plan, plan
+    # What the person was asked before is looked up by comparison: never all of it for each claim.
+    assert "Join Filter: (mine" not in plan, plan
 
 
 def test_an_improved_answer_from_three_threads_at_once_is_saved_once_with_its_judgment(database: Database) -> None:

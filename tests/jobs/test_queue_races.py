@@ -15,7 +15,7 @@ class QueueDatabase(Database):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def site_database(request: pytest.FixtureRequest, tmp_path: Path) -> QueueDatabase:
     env = environment(request.param, tmp_path, request)
-    return QueueDatabase(env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
+    return QueueDatabase(request.param, env | {"DJANGO_SETTINGS_MODULE": "tests.settings"})
 
 
 @pytest.mark.parametrize("overlap", [1, 2])
