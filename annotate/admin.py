@@ -8,7 +8,9 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
+from annotate.deeds import meaning
 from annotate.models import AuditEntry, User
 from annotate.services.audit import record_deed
 
@@ -48,10 +50,14 @@ admin.site.unregister(Group)
 
 @admin.register(AuditEntry)
 class AuditAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Generic in the stubs only.
-    list_display = ("created_at", "project", "actor", "verb", "subject")
+    list_display = ("created_at", "project", "actor", "deed", "verb", "subject")
     list_filter = ("verb", "project")
     list_select_related = ("project", "actor")
     date_hierarchy = "created_at"
+
+    @admin.display(description=_("Meaning"))
+    def deed(self, entry: AuditEntry) -> str:
+        return str(meaning(entry.verb))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar, NoReturn
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from annotate.models.people import Project, User
 
@@ -26,19 +27,29 @@ class AuditEntry(models.Model):
     """One deed: a verb from the code (``prompts.imported``), what it was done to, and what a reader needs to know."""
 
     # Null for what concerns the site and not one project: sign-ins, accounts.
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="audit_entries")
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="audit_entries",
+        verbose_name=_("Project"),
+    )
     # Null when the loop or the command line did it, and when nobody was signed in.
-    actor = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    verb = models.CharField(max_length=60)
-    subject = models.CharField(max_length=120, blank=True)
-    detail = models.JSONField(default=dict, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    actor = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("Who")
+    )
+    verb = models.CharField(_("What"), max_length=60)
+    subject = models.CharField(_("About"), max_length=120, blank=True)
+    detail = models.JSONField(_("Detail"), default=dict, blank=True)
+    created_at = models.DateTimeField(_("When"), auto_now_add=True)
 
     objects = AuditEntries.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        verbose_name_plural = "audit entries"
+        verbose_name = _("entry of the audit log")
+        verbose_name_plural = _("Audit log")
         indexes: ClassVar = [models.Index(fields=["project", "-id"], name="audit_by_project")]
 
     def __str__(self) -> str:

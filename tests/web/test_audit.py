@@ -143,3 +143,13 @@ def test_the_filter_lists_the_deeds_of_its_log_and_takes_a_beginning(
     assert 'value="account.signed_in"' not in page
     assert "loop.paused here" in page
     assert "project.created Parcel" not in page
+
+
+def test_the_admin_shows_the_log_in_german(client: Client, project: Project) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get(
+        reverse("admin:annotate_auditentry_changelist"), headers={"accept-language": "de"}
+    ).content.decode()
+    assert "Eintrag im Protokoll" in page
+    assert "Projekt angelegt" in page
+    assert "project.created" in page
