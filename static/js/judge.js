@@ -64,10 +64,13 @@
 
   document.addEventListener("submit", (event) => {
     if (event.target !== decision()) {
-      // While a choice waits to be sent, nothing may put another item in its place.
-      if (retryTimer && work.contains(event.target)) {
+      // While a choice waits to be sent, nothing may put another item in its place; nor, until it is answered, hand
+      // its item back.
+      const stops = event.target.closest(".judging-tools");
+      if (stops ? retryTimer || onTheWay : retryTimer && work.contains(event.target)) {
         event.preventDefault();
         event.stopImmediatePropagation();
+        if (stops && retryTimer) sendAgain();
       }
       return;
     }

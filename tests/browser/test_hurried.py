@@ -70,7 +70,7 @@ def test_an_undo_right_behind_a_choice_takes_nothing_older_back(site: WebSite, v
     ) == [(0,)]
 
 
-def test_an_undo_while_a_choice_waits_loses_neither_the_choice_nor_its_reasons(site: WebSite, visit: Visit) -> None:
+def test_an_undo_or_a_stop_while_a_choice_waits_loses_neither_it_nor_its_reasons(site: WebSite, visit: Visit) -> None:
     desk = site.seed(pairs=3, settings={"ask_rationale": "optional"})
     wire = Wire(r"/judge/$")
     page = visit(desk, desk.judge, wire)
@@ -86,8 +86,12 @@ def test_an_undo_while_a_choice_waits_loses_neither_the_choice_nor_its_reasons(s
     page.keyboard.press("b")
     expect(page.locator(".toast")).to_contain_text("Not saved yet")
     page.keyboard.press("u")
+    # Nor is its item handed back, whatever one answers to the browser's question.
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Stop for now").click()
     page.wait_for_timeout(NOTHING_MS)
     assert message(page) == second
+    assert page.url.endswith(desk.judge)
     wire.befalls = Route.continue_
     expect(page.locator("[data-hook=message]")).not_to_have_text(second)
     assert site.rows(
