@@ -274,7 +274,7 @@ def _decide(request: SignedInRequest, seat: Seat, page: Page) -> HttpResponse:
 
 
 def _then(request: SignedInRequest, seat: Seat, page: Page, *, now: datetime) -> Take | None:
-    """What may be taken together with the decision: there is no telling yet whether anything else has to come first."""
+    """The next slot, to be taken together with the decision; None where something else may have to come before it."""
     membership, project = seat.membership, seat.membership.project
     sure = _is_htmx(request) and "again" not in request.POST and seat.unread_id is None and not quiz_due(membership)
     if not sure or membership.daily_quota is not None or has_limits(project):
