@@ -1,8 +1,8 @@
 """How fast judging is served, beside a bare Django app on the same machine in the same minute. ``make bench``.
 
 Sixteen people judge without a pause against gunicorn with two workers on PostgreSQL. The site answers each submit with
-the next pair; the bare app does one insert and one select, once as ``startproject`` sets Django up and once stripped of
-all that can be taken off. They take turns, so that a machine that slows down slows all.
+the next pair; the bare app does one insert and one select: as ``startproject`` sets Django up, the same with kept
+connections, and stripped of all that can be taken off. They take turns, so that a machine that slows down slows all.
 """
 
 import argparse
@@ -26,7 +26,11 @@ PEOPLE = 16
 MOST_REQUESTS, MOST_BYTES, LEAST_RATIO = 8, 250_000, 0.6
 PERCENTILES = (50, 95, 99)
 # What the bare app is called, and its settings.
-BARE = {"bare Django": "tests.bench.bare.settings", "stripped Django": "tests.bench.bare.stripped"}
+BARE = {
+    "bare Django": "tests.bench.bare.settings",
+    "kept connections": "tests.bench.bare.kept",
+    "stripped Django": "tests.bench.bare.stripped",
+}
 SITE = "Pairloop"
 
 
@@ -43,7 +47,7 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pairloop-bench-")))
         postgres = stack.enter_context(postgres_server())
-        print(f"- Filling three databases with {options.comparisons} comparisons", flush=True)
+        print(f"- Filling four databases with {options.comparisons} comparisons", flush=True)
         bare_envs = []
         for settings in BARE.values():
             env = {"DJANGO_SETTINGS_MODULE": settings, "BENCH_BARE_DATABASE_URL": postgres.new_database()}
@@ -98,11 +102,11 @@ def _run_python(code: str, env: dict[str, str]) -> str:
 
 
 def _report(turns: Mapping[str, Sequence[Tally]], requests: int, weight: int) -> int:
-    print(f"\n{'':16}{'judgments/s':>12}{'p50':>9}{'p95':>9}{'p99':>9}   (times in ms; medians over the turns)")
+    print(f"\n{'':18}{'judgments/s':>12}{'p50':>9}{'p95':>9}{'p99':>9}   (times in ms; medians over the turns)")
     for name, tallies in turns.items():
         rate = statistics.median(turn.rate for turn in tallies)
         times = [statistics.median(turn.percentile(percent) for turn in tallies) * 1000 for percent in PERCENTILES]
-        print(f"{name:16}{rate:>12.0f}" + "".join(f"{time:>9.1f}" for time in times))
+        print(f"{name:18}{rate:>12.0f}" + "".join(f"{time:>9.1f}" for time in times))
     ratios = {
         name: statistics.median(ours.rate / theirs.rate for ours, theirs in zip(turns[SITE], turns[name], strict=True))
         for name in BARE
